@@ -86,7 +86,11 @@ impl ExplainCommand {
         let events = self.event.as_deref().map(read).transpose()?;
         let mut config = folder::load(&self.dir)?;
         if let Some(key) = &self.key {
-            stretch::key(&config, key)?;
+            // The key of a route by event type bears the route's name.
+            let is_by_type = config.registry.type_routes.iter().any(|route| route.key.name == *key);
+            if !is_by_type {
+                stretch::key(&config, key)?;
+            }
             self.condition(&mut config, key)?;
         }
         let runtime = app::runtime().map_err(|error| internal(error.into()))?;
@@ -99,7 +103,7 @@ impl ExplainCommand {
             let explainer = Explainer::new(config, loader);
             let Some(events) = &events else { return self.explain_live(&explainer).await };
             for event in events {
-                self.explain(&explainer, event).await?;
+                self.print(event, explainer.explain(event, self.key.as_deref(), |_| {}).await)?;
             }
             Ok(())
         })
@@ -124,14 +128,18 @@ impl ExplainCommand {
             let event = sample(&mut link).await.map_err(|error| unreachable(&self.dir, &error))?;
             let Some(event) = event else { continue };
             let event = event.event().map_err(|message| internal(anyhow::anyhow!(message)))?;
-            self.explain(explainer, &event).await?;
+            let keys = explainer.explain(&event, self.key.as_deref(), |_| {}).await;
+            if self.key.is_some() && !keys.iter().any(|key| key.takes) {
+                // An event of other keys.
+                continue;
+            }
+            self.print(&event, keys)?;
             explained += 1;
         }
         Ok(())
     }
 
-    async fn explain(&self, explainer: &Explainer, event: &Event) -> Result<(), CommandRefusal> {
-        let keys = explainer.explain(event, self.key.as_deref(), |_| {}).await;
+    fn print(&self, event: &Event, keys: Vec<ExplainedKey>) -> Result<(), CommandRefusal> {
         print(&if self.json {
             let explained = ExplainedEvent { event: event.into(), keys };
             serde_json::to_string(&explained).map_err(|error| internal(error.into()))?
