@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     app,
     cli::{
         CacheArgs,
-        dry_router::{ArrivalError, DryRouter},
+        dry_router::{ArrivalError, DryRouter, MessageEnd},
         exit,
         past::PastArgs,
         refusal::{CommandRefusal, RefusalKind},
@@ -77,15 +77,8 @@ impl DiffCommand {
         let (mut count, mut number) = (ChangeCount::default(), 0);
         while let Some(message) = messages.next().await? {
             number += 1;
-            let before = old.take(&message, number, |_| {}).await;
-            let after = new.take(&message, number, |_| {}).await;
-            let refused = |dir: &PathBuf, ArrivalError { message, hint }: ArrivalError| {
-                let said = format!("`{}`: {message}", dir.display());
-                let refusal = CommandRefusal::new(RefusalKind::Validation, "sources", said);
-                hint.map_or_else(|| refusal.clone(), |hint| refusal.clone().hint(hint))
-            };
-            let before = before.map_err(|error| refused(&self.old, error))?;
-            let after = after.map_err(|error| refused(&self.new, error))?;
+            let before = ends(&self.old, old.take(&message, number, |_| {}).await)?;
+            let after = ends(&self.new, new.take(&message, number, |_| {}).await)?;
             let name = format!("{}:{}", messages.name, message.sequence.unwrap_or(number));
             let change = MessageChange::new(&before, &after);
             if let Some(change) = &change
@@ -105,6 +98,22 @@ impl DiffCommand {
             return writeln!(out, "{}", serde_json::to_string(&change.row(name))?);
         }
         write!(out, "{}", change.text(name))
+    }
+}
+
+/// The ends of a message in a folder: none if its source does not read it.
+fn ends(dir: &Path, taken: Result<Vec<MessageEnd>, ArrivalError>) -> Result<Vec<MessageEnd>, CommandRefusal> {
+    match taken {
+        Ok(ends) => Ok(ends),
+        Err(error) if error.is_unread => Ok(Vec::new()),
+        Err(ArrivalError { message, hint, .. }) => {
+            let said = format!("`{}`: {message}", dir.display());
+            let refusal = CommandRefusal::new(RefusalKind::Validation, "sources", said);
+            Err(match hint {
+                Some(hint) => refusal.hint(hint),
+                None => refusal,
+            })
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct PastMessages {
     source: Option<String>,
     /// Name of the stream or file.
     pub(super) name: String,
+    /// Which messages of it, in words; empty for all.
+    pub(super) bounds: String,
     /// Messages that were left out, because their headers can't be read.
     left_out: u64,
 }
@@ -64,7 +66,7 @@ impl PastArgs {
             let mut lines = config.sources.iter().filter(|source| matches!(source.kind, SourceKind::Lines(_)));
             let source = lines.next().filter(|_| lines.next().is_none()).map(|source| source.name.clone());
             let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            return Ok(PastMessages { reading, source, name, left_out: 0 });
+            return Ok(PastMessages { reading, source, name, bounds: String::new(), left_out: 0 });
         }
         let chosen = self.stretch.choose(config)?;
         let known = config.sources.iter().any(|source| source.name == chosen.source.name);
@@ -72,11 +74,19 @@ impl PastArgs {
             let message = format!("no source of this router reads stream `{}`", chosen.stream);
             return Err(CommandRefusal::new(RefusalKind::Validation, "which_stream", message).param("--stream"));
         }
-        let range = self.range.of(chosen.stream.clone(), chosen.subjects, limit);
+        let subjects = match &chosen.source.kind {
+            // Other messages of the stream do not arrive.
+            SourceKind::JetStream(settings) if chosen.subjects.is_empty() => {
+                settings.subjects.iter().map(ToString::to_string).collect()
+            }
+            _ => chosen.subjects,
+        };
+        let bounds = self.range.words(&subjects);
+        let range = self.range.of(chosen.stream.clone(), subjects, limit);
         let history = StreamHistory::open(connect(config, "history").await?, range).await?;
         let source = Some(chosen.source.name);
         let reading = MessageReader::Stream(Box::new(history));
-        Ok(PastMessages { reading, source, name: chosen.stream, left_out: 0 })
+        Ok(PastMessages { reading, source, name: chosen.stream, bounds, left_out: 0 })
     }
 }
 

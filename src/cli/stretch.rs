@@ -70,6 +70,21 @@ impl RangeArgs {
         };
         StreamRange { stream, subjects, begin, until, to, limit }
     }
+
+    /// Describes these bounds of a stream, as in ` of subject `orders.>` from sequence 5`.
+    pub(super) fn words(&self, subjects: &[String]) -> String {
+        let subjects = quoted(subjects.iter().map(String::as_str), "or");
+        let parts = [
+            (!subjects.is_empty()).then(|| format!(" of subject {subjects}")),
+            self.from_seq.map(|sequence| format!(" from sequence {sequence}")),
+            self.from_time.map(|time| format!(" from {time}")),
+            self.to.map(|end| match end {
+                RangeEnd::Sequence(sequence) => format!(" to sequence {sequence}"),
+                RangeEnd::Time(time) => format!(" before {time}"),
+            }),
+        ];
+        parts.into_iter().flatten().collect()
+    }
 }
 
 /// A selected stream, and the source that opens its messages.

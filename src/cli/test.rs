@@ -165,6 +165,7 @@ impl TestCommand {
     ) -> Result<TestRun, CommandRefusal> {
         let mut coverage = CaseCoverage::default();
         let (mut ran, mut all_ends) = (Vec::new(), Vec::new());
+        let mut changed = Vec::new();
         for file in files {
             let api = StandIn::start().await.map_err(internal)?;
             api.say(file.api.clone());
@@ -191,8 +192,12 @@ impl TestCommand {
                 all_ends.push(ends.into_iter().map(|end| end.all).collect());
             }
             if has_changed {
-                file.save().map_err(|error| internal(error.into()))?;
+                changed.push(file);
             }
+        }
+        // A file that can't be run leaves all of them as they were.
+        for file in changed {
+            file.save().map_err(|error| internal(error.into()))?;
         }
         Ok(TestRun { ran, ends: all_ends, coverage: coverage.report() })
     }
@@ -230,7 +235,7 @@ async fn run_case(
         CaseInput::Message(message) => router.take(message, number, |walk| coverage.note(walk)).await,
         CaseInput::Tick(tick) => router.tick(tick, number).await,
     };
-    ends.map_err(|ArrivalError { message, hint }| {
+    ends.map_err(|ArrivalError { message, hint, .. }| {
         let problem = Problem { hint, ..Problem::error(case.place.clone(), message) };
         bad_cases(&Problems::new(vec![problem]))
     })

@@ -76,6 +76,18 @@ async fn a_stretch_of_a_stream_is_run_through_both_folders() {
         })
     );
     assert_eq!((&newly["message"], &newly["change"]), (&json!("IN:41"), &json!("newly_sent")));
+    // A source that reads less: of the numbers below 40, every third is no longer sent.
+    let narrow = Folder::new(&flow::settings(&server.url(), "subjects = [\"in.0\", \"in.1\"]", ""));
+    let narrow = narrow.write("keys/numbers.toml", KEYS).plugin("select", "select");
+    let (less, code) = self::rows(&old, &narrow, &["--examples", "1"]);
+    let [unread, count] = &less[..] else { panic!("{less:?}") };
+    assert_eq!(
+        (&unread["message"], &unread["change"], &unread["new"]),
+        (&json!("IN:3"), &json!("not_sent"), &json!([]))
+    );
+    assert_eq!((&count["same"], &count["not_sent"], code), (&json!(47), &json!(13), Some(1)));
+    let (read, code) = self::rows(&narrow, &narrow, &["--stream", "IN"]);
+    assert_eq!((&read[0]["messages"], code), (&json!(40), Some(0)));
     // Nothing was written, and the router's position is where it was.
     assert_eq!(flow::consumer(&context).await.ack_floor.stream_sequence, 0);
 }
@@ -131,6 +143,14 @@ fn each_kind_of_change_is_counted_and_shown() {
     6 messages, 4 with the same ends
            2 become new dead letters
     "#);
+    // The order in which keys are declared makes no difference.
+    let two =
+        format!("{settings}\n[[sink]]\nname = \"second\"\ntype = \"file\"\npath = \"second/{{subject}}.ndjson\"\n");
+    let second = KEYS.replace("\"numbers\"", "\"again\"").replace("\"out\"", "\"second\"");
+    let [ahead, behind] = [format!("{KEYS}{second}"), format!("{second}{KEYS}")].map(|keys| folder(&keys, &two));
+    let moved = diff(&ahead, &behind, &["--lines", &file]);
+    assert_eq!(text(&moved.stdout), "6 messages, 6 with the same ends\n");
+    assert_eq!(moved.status.code(), Some(0));
     let unreadable = diff(&old, &old, &["--lines", "/none"]);
     assert_eq!(unreadable.status.code(), Some(2), "{unreadable:?}");
 }

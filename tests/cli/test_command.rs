@@ -302,6 +302,15 @@ fn invalid_cases_are_refused_with_their_place_and_the_nearest_word() {
     tests/cases.toml:5:8: `call` can't be `get /x`: its method is not one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH` and `DELETE`
     --- exit code 2
     ");
+    assert_snapshot!(refused(&format!("{event}\napi = [{{ call = \"GET /x\", status = 1000 }}]")), @r"
+    tests/cases.toml:3:36: `status` can't be `1000`: it must be at most 599
+    --- exit code 2
+    ");
+    assert_snapshot!(refused(&format!("{event}\napi = [{{ call = \"crm: GET /x\" }}]")), @r"
+    tests/cases.toml:3:17: there is no API `crm`
+      there is no API at all
+    --- exit code 2
+    ");
     assert_snapshot!(refused("event = { subject = \"invoices.x\" }"), @r"
     tests/cases.toml:1:1: source `orders` does not read `invoices.x`
       it reads `orders.>` and `payments.>`

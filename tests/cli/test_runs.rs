@@ -6,7 +6,11 @@ use crate::nats::NatsServer;
 use crate::router;
 use crate::test_command::{KEYS, LARGE, folder, test};
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+};
 
 use router::{Folder, Router, trommel};
 use serde_json::Value;
@@ -71,6 +75,20 @@ fn recorded_cases_pass_until_a_key_changes() {
     assert_eq!(again.status.code(), Some(2), "{again:?}");
     folder.put("keys/keys.toml", folder.read("keys/keys.toml").replace(">= 500", ">= 700").as_bytes());
     assert!(test(&folder, &[]).contains("passed, 1 failed\n"), "{}", test(&folder, &[]));
+    // A link to the file stays one, and the file keeps its permissions.
+    let linked = folder.file("linked.toml");
+    fs::rename(&file, &linked).unwrap();
+    symlink(&linked, &file).unwrap();
+    fs::set_permissions(&linked, Permissions::from_mode(0o640)).unwrap();
+    assert!(test(&folder, &["--update"]).contains("outcomes written"));
+    assert!(file.is_symlink() && test(&folder, &[]).contains("4 passed, 0 failed\n"), "{}", test(&folder, &[]));
+    assert_eq!(linked.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    folder.put("none.ndjson", b"\n");
+    let (lines, file) = (folder.file("none.ndjson"), folder.file("tests/none.toml"));
+    let none = folder.trommel(&["test"]).arg("--record").arg(&file).arg("--lines").arg(&lines).output().unwrap();
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("`none.ndjson` holds no messages"), "{none:?}");
+    assert!(!file.exists());
 }
 
 /// Ids, subjects, headers and times are the stream's, so that what is made of them is the same.

@@ -86,6 +86,8 @@ pub struct CaseAnswer {
     pub call: String,
     pub status: u16,
     pub body: String,
+    /// Where its call is written, if that is in a file of a router's cases.
+    pub place: Option<ConfigPlace>,
 }
 
 /// Change of what a case expects.
@@ -98,6 +100,11 @@ pub enum EndUpdate {
 }
 
 impl CaseAnswer {
+    /// Name of the API, if it has one.
+    pub fn api(&self) -> Option<&str> {
+        self.call.split_once(": ").map(|(api, _)| api).filter(|api| !api.is_empty())
+    }
+
     /// Method and path with query.
     pub fn path(&self) -> &str {
         self.call.split_once(": ").map_or(&self.call, |(_, call)| call)
@@ -187,15 +194,26 @@ impl CaseFile {
         set(case, "expect", array(new.into_iter()));
     }
 
-    /// Writes the file, at once.
+    /// Writes the file, at once. One that is there keeps its permissions, and a link to it stays.
     ///
     /// # Errors
     /// Returns an error if it can't be written.
     pub fn save(&self) -> io::Result<()> {
-        let mut temporary = self.full.clone().into_os_string();
+        let (full, permissions) = match self.full.canonicalize() {
+            Ok(full) => {
+                let permissions = fs::metadata(&full)?.permissions();
+                (full, Some(permissions))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (self.full.clone(), None),
+            Err(error) => return Err(error),
+        };
+        let mut temporary = full.clone().into_os_string();
         temporary.push(".tmp");
         fs::write(&temporary, self.document.to_string())?;
-        fs::rename(&temporary, &self.full)
+        if let Some(permissions) = permissions {
+            fs::set_permissions(&temporary, permissions)?;
+        }
+        fs::rename(&temporary, &full)
     }
 }
 
@@ -296,8 +314,11 @@ fn answer(table: &mut TomlTable<'_>) -> Option<CaseAnswer> {
             path.parse::<Endpoint>().map(|_| text.to_owned())
         })
     });
-    let status = table.count_from("status", 100).unwrap_or(200);
+    let status = table.count_from("status", 200).unwrap_or(200);
+    if status > 599 {
+        table.error(table.place_of("status"), format!("`status` can't be `{status}`: it must be at most 599"), None);
+    }
     let json = table.json_text("body");
     let body = json.or_else(|| table.text("body_text")).unwrap_or_default();
-    Some(CaseAnswer { call: call?, status, body })
+    Some(CaseAnswer { call: call?, status, body, place: Some(table.place_of("call")) })
 }

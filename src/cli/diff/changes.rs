@@ -81,7 +81,7 @@ impl MessageChange {
     /// Returns how the ends differ, if they do. Which keys let a message go counts only where it is
     /// all that differs between something and nothing.
     pub fn new(before: &[MessageEnd], after: &[MessageEnd]) -> Option<Self> {
-        let [old, new] = [before, after].map(|ends| sent(ends).map(compared).collect::<Vec<_>>());
+        let [old, new] = [before, after].map(|ends| by_place(ends).into_iter().map(compared).collect::<Vec<_>>());
         if old == new {
             return None;
         }
@@ -161,8 +161,15 @@ impl ChangeCount {
 /// The ends that are shown: of an event that is let go, why.
 fn told(ends: &[MessageEnd]) -> Vec<CaseEnd> {
     let why = |end: &MessageEnd| end.brief.clone().with("because", end.all.text("because"));
-    let sent: Vec<_> = sent(ends).map(why).collect();
+    let sent: Vec<_> = by_place(ends).into_iter().map(why).collect();
     if sent.is_empty() { ends.iter().map(why).collect() } else { sent }
+}
+
+/// The ends by where they lead: the order in which keys are declared makes no difference.
+fn by_place(ends: &[MessageEnd]) -> Vec<&MessageEnd> {
+    let mut ends: Vec<_> = sent(ends).collect();
+    ends.sort_by_cached_key(|end| place(&end.all));
+    ends
 }
 
 /// What is compared of an end: not the names of key and route, nor the words of a reason.

@@ -14,11 +14,13 @@ use crate::{
 pub struct ArrivalError {
     pub message: String,
     pub hint: Option<String>,
+    /// True if the source is there and does not read the message's subject.
+    pub is_unread: bool,
 }
 
 impl ArrivalError {
     pub fn new(message: String) -> Self {
-        Self { message, hint: None }
+        Self { message, hint: None, is_unread: false }
     }
 
     fn hint(self, hint: String) -> Self {
@@ -84,8 +86,8 @@ impl SourceEntry {
         };
         if !self.subjects.is_empty() && !self.subjects.iter().any(|pattern| pattern.matches(subject)) {
             let read = quoted(self.subjects.iter().map(Pattern::as_str), "and");
-            return Err(ArrivalError::new(format!("source `{name}` does not read `{subject}`"))
-                .hint(format!("it reads {read}")));
+            let message = format!("source `{name}` does not read `{subject}`");
+            return Err(ArrivalError { message, hint: Some(format!("it reads {read}")), is_unread: true });
         }
         if self.is_text && std::str::from_utf8(&message.payload).is_err() {
             let detail = "the line is not UTF-8".to_owned();

@@ -83,6 +83,7 @@ impl TestCase {
             call: call.clone(),
             status: *status,
             body: body.to_string(),
+            place: None,
         })
     }
 

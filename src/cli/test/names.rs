@@ -1,16 +1,16 @@
-//! Names in expected ends: of keys, sinks and reasons that there are.
+//! Names in cases: of keys, sinks, reasons and APIs that there are.
 
 use std::collections::BTreeSet;
 
 use crate::{
     cli::refusal::{CommandRefusal, RefusalKind},
-    config::{Config, Problem, Problems, suggest},
-    folder::{CaseEnd, CaseFile},
+    config::{Config, ConfigPlace, Problem, Problems, suggest},
+    folder::CaseFile,
     sink::dead_letter::LETTER_REASONS,
 };
 
-/// Checks the names in the expected ends of all cases: an end that can't be would only look like
-/// one that is missing.
+/// Checks the names in the expected ends and in the API's answers of all cases: an end that can't
+/// be would only look like one that is missing, and an answer would go to no call.
 ///
 /// # Errors
 /// Returns all unknown names.
@@ -24,14 +24,18 @@ pub fn check_names(config: &Config, files: &[CaseFile]) -> Result<(), CommandRef
     let mut problems = Vec::new();
     for end in files.iter().flat_map(|file| &file.cases).flat_map(|case| case.expect.iter().flatten()) {
         for (field, what, names) in &known {
-            problems.extend(unknown(end, field, what, names));
+            problems.extend(unknown(end.text(field), end.place.as_ref(), what, names));
         }
+    }
+    let apis: BTreeSet<&str> = config.apis.iter().map(|(name, _)| &**name).collect();
+    for answer in files.iter().flat_map(|file| file.api.iter().chain(file.cases.iter().flat_map(|case| &case.api))) {
+        problems.extend(unknown(answer.api(), answer.place.as_ref(), "API", &apis));
     }
     if problems.is_empty() { Ok(()) } else { Err(bad_cases(&Problems::new(problems))) }
 }
 
-fn unknown(end: &CaseEnd, field: &str, what: &str, names: &BTreeSet<&str>) -> Option<Problem> {
-    let (name, place) = (end.text(field).filter(|name| !names.contains(name))?, end.place.clone()?);
+fn unknown(name: Option<&str>, place: Option<&ConfigPlace>, what: &str, names: &BTreeSet<&str>) -> Option<Problem> {
+    let (name, place) = (name.filter(|name| !names.contains(name))?, place?.clone());
     let hint = suggest(name, names.iter().copied(), &format!("{what}s"), &format!("there is no {what} at all"));
     Some(Problem::error(place, format!("there is no {what} `{name}`")).hint(hint))
 }

@@ -39,6 +39,10 @@ impl TestCommand {
             recorded.push((name, message, usual(&ends)));
         }
         messages.tell_left_out();
+        if recorded.is_empty() {
+            let message = format!("`{}` holds no messages{}", messages.name, messages.bounds);
+            return Err(CommandRefusal::new(RefusalKind::Validation, "no_messages", message));
+        }
         let cases = recorded.iter().map(|(name, message, ends)| (&**name, message, &**ends));
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let written = folder.map_or(Ok(()), fs::create_dir_all);
