@@ -7,9 +7,11 @@ import { join } from "node:path";
 
 /** Longest wait for what a page is to show. */
 const PATIENCE = 20_000;
+/** Longest wait for Chromium to end by itself, in milliseconds. */
+const LEAVE = 10_000;
 
 export class Browser {
-  #child; #profile; #asked = new Map(); #next = 1; #rest = ""; #pages = new Map();
+  #child; #profile; #asked = new Map(); #next = 1; #rest = ""; #pages = new Map(); #ended;
 
   constructor() {
     this.#profile = mkdtempSync(join(tmpdir(), "trommel-chromium-"));
@@ -18,6 +20,15 @@ export class Browser {
     this.#child = spawn("chromium", words, { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
     this.#child.stdio[4].setEncoding("utf8").on("data", (text) => this.#read(text));
     this.#child.stdio[3].on("error", () => {});
+    this.#ended = new Promise((resolve) => {
+      this.#child.once("exit", (code, signal) => resolve(`Chromium has ended with ${signal ?? code}`));
+      this.#child.once("error", (error) => resolve(`Chromium does not run: ${error.message}`));
+    });
+    this.#ended.then((why) => {
+      // Those asked later get the same answer.
+      this.send = () => Promise.reject(new Error(why));
+      for (const { reject } of this.#asked.values()) reject(new Error(why));
+    });
   }
 
   #read(text) {
@@ -56,9 +67,10 @@ export class Browser {
   }
 
   async close() {
-    const ended = new Promise((resolve) => this.#child.once("exit", resolve));
+    const killing = setTimeout(() => this.#child.kill("SIGKILL"), LEAVE);
     await this.send("Browser.close").catch(() => {});
-    await ended;
+    await this.#ended;
+    clearTimeout(killing);
     rmSync(this.#profile, { recursive: true, force: true, maxRetries: 5 });
   }
 }

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { dirname, join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, test as limited } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { Browser } from "./browser.mjs";
@@ -17,13 +17,18 @@ const IMAGES = process.env.SCREENSHOTS && join(dirname(fileURLToPath(import.meta
 const LARGEST = 300_000;
 const HOSTILE = '<img src=x onerror="window.harmed = true">';
 
+/** Longest time of a test, in milliseconds: what hangs says so. */
+const timeout = 120_000;
+const test = (name, run) => limited(name, { timeout }, run);
+
 let browser, router;
 before(async () => {
-  [browser, router] = [new Browser(), await Router.start()];
+  router = await Router.start();
+  browser = new Browser();
   router.send({ id: "bad-1", type: HOSTILE, to: "broken.1", note: HOSTILE });
   router.feed();
-});
-after(async () => { await Promise.all([browser?.close(), router?.stop()]); });
+}, { timeout });
+after(async () => { await Promise.allSettled([browser?.close(), router?.stop()]); }, { timeout });
 
 /** Opens the console, and gives it the token when it asks. */
 async function open(options) {
@@ -90,14 +95,53 @@ test("a part is chosen by keyboard, and tells of itself", async () => {
   const text = await page.value(`${detail}.innerText`);
   assert.match(text, /where \/amount > "0"/);
   assert.match(text, /large → out, archive/);
-  await page.click(`[...${detail}.querySelectorAll("button")].find((one) => one.textContent === "Pause")`);
-  await page.until("!document.getElementById('notice').hidden");
+  for (const [title, told] of [["Pause", "is paused"], ["Resume", "goes on"]]) {
+    await page.click(`[...${detail}.querySelectorAll("button")].find((one) => one.textContent === "${title}")`);
+    await page.until(`document.getElementById("notice").textContent === "key orders.large ${told}"`);
+  }
+});
+
+test("a click is no click less when the page is brought up to date meanwhile", async () => {
+  const page = await open();
+  await page.until(`${node("key/orders.large")} != null`);
+  await page.value("document.querySelector('[aria-label=Keys] tbody button').focus()");
+  const { x, y } = await page.value(`(() => { const one = document.querySelector("table[aria-label=Keys] tbody button"); window.held = one;
+    one.scrollIntoView({ block: "center" }); const box = one.getBoundingClientRect(); return { x: box.x + box.width / 2, y: box.y + box.height / 2 }; })()`);
+  const point = { x, y, button: "left", clickCount: 1 };
+  await page.send("Input.dispatchMouseEvent", { ...point, type: "mousePressed" });
+  await page.value(`(async () => { const { live } = await import("/console/feed.js");
+    for (let at = 0; at < 2; at += 1) await new Promise((resolve) => live.addEventListener("sample", resolve, { once: true })); })()`);
+  await page.send("Input.dispatchMouseEvent", { ...point, type: "mouseReleased" });
+  await page.until("document.querySelector('[aria-label=\"Chosen part\"]').textContent.includes(`key ${window.held.textContent}`)");
+  await page.until("!window.held.isConnected");
+});
+
+test("a connection that begins anew shows no event twice", async () => {
+  const page = await open();
+  await page.value(`(async () => {
+    const { live, useToken } = await import("/console/feed.js");
+    const next = (news) => new Promise((resolve) => live.addEventListener(news, resolve, { once: true }));
+    while (live.ended.length < 50) await next("ended");
+    useToken(${JSON.stringify(TOKEN)});
+    await next("hello");
+    while (live.ended.length < 50) await next("ended");
+    window.ids = live.ended.map((event) => event.id);
+  })()`);
+  const ids = await page.value("window.ids");
+  assert.equal(new Set(ids).size, ids.length);
 });
 
 test("what others wrote is text", async () => {
   const page = await open();
   await go(page, "events");
-  await page.until(`document.querySelector('main').innerText.includes("order.created")`);
+  // Of many events in a second the feed shows a part.
+  const sending = setInterval(() => router.send({ id: HOSTILE, type: HOSTILE, to: "orders.eu", note: HOSTILE }), 50);
+  try {
+    await page.until(`document.querySelector('main').innerText.includes("onerror")`);
+  } finally {
+    clearInterval(sending);
+  }
+  assert.equal(await page.value("window.harmed ?? document.querySelectorAll('img').length"), 0);
   await go(page, "letters");
   await page.until("document.querySelectorAll('main tbody tr').length > 0");
   await page.click("document.querySelector('main tbody button[aria-expanded]')");
@@ -130,9 +174,9 @@ test("the playground explains an event, also with other conditions", async () =>
   const page = await open();
   await go(page, "playground");
   await page.until("document.querySelectorAll('#key option').length > 100");
-  const explain = async (amount, where) => {
+  const explain = async (amount, where, written = JSON.stringify({ event_type: "order.created", subject: "orders.eu", payload: { amount } })) => {
     await page.value(`(() => { const set = (id, value) => { document.getElementById(id).value = value; document.getElementById(id).dispatchEvent(new Event("change")); };
-      set("event", ${JSON.stringify(JSON.stringify({ event_type: "order.created", subject: "orders.eu", payload: { amount } }))});
+      set("event", ${JSON.stringify(written)});
       set("key", "orders.large"); set("where", ${JSON.stringify(where)});
       document.querySelector('[aria-label=Outcome] div').replaceChildren(); })()`);
     await page.click("[...document.querySelectorAll('button')].find((one) => one.textContent === 'Explain')");
@@ -140,6 +184,11 @@ test("the playground explains an event, also with other conditions", async () =>
   };
   assert.match(await explain(700, ""), /large kept/);
   assert.match(await explain(700, "/amount > 1000"), /large dropped/);
+  // Numbers go as they are written.
+  const numbers = '{"event_type":"order.created","subject":"orders.eu","payload":{"amount":12345678901234567890,"price":1.0}}';
+  await page.value("(() => { const real = fetch; window.fetch = (path, request) => { window.sent = request?.body; return real(path, request); }; })()");
+  assert.match(await explain(0, "", numbers), /large kept/);
+  assert.ok((await page.value("window.sent")).includes(numbers));
 });
 
 test("a dead letter is retried by a click", async () => {

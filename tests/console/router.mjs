@@ -107,8 +107,9 @@ export class Router {
     delete env.TROMMEL_LOG;
     router.child = spawn(PROGRAM, ["run", router.folder], { env, stdio: ["pipe", "ignore", "pipe"] });
     router.child.stdin.on("error", () => {});
+    router.ended = new Promise((resolve) => { for (const end of ["exit", "error"]) router.child.once(end, resolve); });
     const lines = createInterface({ input: router.child.stderr });
-    router.address = await new Promise((resolve, reject) => {
+    const running = new Promise((resolve, reject) => {
       let address;
       lines.on("line", (line) => {
         router.log.push(line);
@@ -118,6 +119,12 @@ export class Router {
       router.child.once("exit", () => reject(new Error(router.log.join("\n"))));
       router.child.once("error", reject);
     });
+    try {
+      router.address = await running;
+    } catch (error) {
+      await router.stop();
+      throw error;
+    }
     return router;
   }
 
@@ -144,9 +151,8 @@ export class Router {
 
   async stop() {
     clearInterval(this.feeding);
-    const ended = new Promise((resolve) => this.child.once("exit", resolve));
     this.child.kill("SIGTERM");
-    await ended;
+    await this.ended;
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

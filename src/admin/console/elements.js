@@ -27,8 +27,21 @@ export function table(label, columns, rows) {
 export const row = (columns, cells, attributes) =>
   el("tr", attributes, cells.map((cell, at) => el("td", { class: columns[at][1] }, cell ?? "")));
 
+let pressed = null;
+addEventListener("pointerdown", ({ target }) => { pressed = target; }, true);
+addEventListener("keydown", ({ key, target }) => { if (key === " " && target.matches("button")) pressed = target; }, true);
+addEventListener("click", () => { pressed = null; }, true);
+// Clicks follow at once; where none does, the press is over.
+for (const end of ["pointerup", "pointercancel", "keyup", "contextmenu"]) addEventListener(end, () => setTimeout(() => { pressed = null; }), true);
+// Only of the window itself: the focus moves at each press.
+addEventListener("blur", () => { pressed = null; });
+
+/** True while something in a node is pressed: if it were replaced before it is let go, it would get no click. */
+export const isPressed = (node) => node.contains(pressed);
+
 /** Puts new rows in the place of the old ones; what has the focus keeps it, and a selection its text. */
 export function refill(body, rows) {
+  if (isPressed(body)) return;
   const selected = document.getSelection();
   if (selected && !selected.isCollapsed && body.contains(selected.anchorNode)) return;
   const active = document.activeElement;

@@ -1,6 +1,6 @@
 // The events that ended last, with what became of each, and the outputs of one key as they come.
 
-import { follow, live } from "./feed.js";
+import { exact, follow, live } from "./feed.js";
 import { clock, el, refill, row, table } from "./elements.js";
 
 const ENDED = [["Time", "nowrap"], ["Fate"], ["Type", "break"], ["Subject", "break wide"], ["Id", "break wide"], ["Tenant", "break wide"], ["Source", "wide"]];
@@ -55,7 +55,7 @@ export function events(view, notice) {
     standing.textContent = "waiting for outputs";
     try {
       await follow(`tail?${new URLSearchParams({ key: key.value })}`, own.signal, ({ event, data }) => {
-        const said = JSON.parse(data);
+        const said = JSON.parse(data, exact);
         if (event === "missed") { standing.textContent = `${said.outputs ?? 0} outputs were too fast to be shown`; return; }
         if (event === "end") { standing.textContent = said.reason; return; }
         outputs.body.prepend(row(OUTPUTS, [String(said.seq), said.event_type, said.subject, el("code", {}, JSON.stringify(said.payload).slice(0, 600))]));
@@ -66,5 +66,5 @@ export function events(view, notice) {
     }
   }
 
-  return { ended, topology, leave: () => following?.abort() };
+  return { ended, hello: ended, topology, leave: () => following?.abort() };
 }

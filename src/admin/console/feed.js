@@ -29,14 +29,18 @@ export const ratesOf = (part, counter) => live.rates.get(`${part}/${counter}`) ?
 /** What is wrong with a part. */
 export const troubleOf = (kind, name) => live.sample?.troubles.find((part) => part.kind === kind && part.name === name);
 
-/** Sends a request; fails with what the router says. */
-export async function ask(path, body) {
+/** For `JSON.parse`: numbers that would be written otherwise, such as `1.0`, become what `JSON.stringify` writes as they came. */
+export const exact = (_, value, told) =>
+  (typeof value === "number" && JSON.rawJSON && told?.source !== String(value) ? JSON.rawJSON(told.source) : value);
+
+/** Sends a request, whose body may be JSON already; fails with what the router says. `as` is for the numbers of the answer. */
+export async function ask(path, body, as) {
   const request = body === undefined ? { headers: headers() }
-    : { method: "POST", headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    : { method: "POST", headers: { ...headers(), "Content-Type": "application/json" }, body: typeof body === "string" ? body : JSON.stringify(body) };
   const answer = await fetch(path, request);
   const text = await answer.text();
   let said = null;
-  try { said = JSON.parse(text); } catch { /* Said in words. */ }
+  try { said = JSON.parse(text, as); } catch { /* Said in words. */ }
   if (answer.ok) return said;
   if (answer.status === 404 && !said) throw new Error(`this router has no \`${path}\`: it is of another version`);
   const { message, hint } = said?.error ?? {};
@@ -100,7 +104,8 @@ function take(sample) {
 }
 
 function receive(message) {
-  if (message.type === "hello") { live.hello = message; live.history = message.history; }
+  // The events that ended last follow: those of an earlier connection would be there twice.
+  if (message.type === "hello") Object.assign(live, { hello: message, history: message.history, ended: [] });
   if (message.type === "topology") live.topology = message;
   if (message.type === "sample") take(message);
   if (message.type === "ended") {

@@ -1,6 +1,6 @@
 // Dead letters: which there are, what is in them, once more or away with them.
 
-import { ask, live } from "./feed.js";
+import { ask, exact, live } from "./feed.js";
 import { counted as plural, el, row, table } from "./elements.js";
 
 const COLUMNS = [[""], ["Id", "number"], ["Time", "nowrap wide"], ["Reason"], ["Key", "wide"], ["Type", "break"], ["Detail", "break"], [""]];
@@ -29,7 +29,7 @@ export function letters(view, notice) {
     counted.textContent = "looking";
     const query = new URLSearchParams(Object.entries({ reason: reason.value.trim(), key: key.value.trim() }).filter(([, value]) => value));
     try {
-      ({ rows } = await ask(`console/letters?${query}`));
+      ({ rows } = await ask(`console/letters?${query}`, undefined, exact));
       rows.reverse();
       counted.textContent = rows.length ? `${plural(rows.length, "dead letter")}, the newest first` : "no dead letters";
       shown.body.replaceChildren(...rows.map(line));

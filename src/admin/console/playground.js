@@ -1,6 +1,6 @@
 // The playground: what would become of an event, and with other conditions. Nothing is sent to a sink.
 
-import { ask, live } from "./feed.js";
+import { ask, exact, live } from "./feed.js";
 import { el } from "./elements.js";
 
 const EXAMPLE = { event_type: "order.created", subject: "orders.eu.created", payload: { amount: 5, currency: "EUR" } };
@@ -42,8 +42,11 @@ export function playground(view) {
     go.disabled = next.disabled = true;
     standing.textContent = given ? "running" : "waiting for an event";
     try {
-      const body = { key: key.value || undefined, where: key.value && where.value.trim() ? where.value : undefined };
-      const { rows: [explained] } = await ask("console/explain", given ? { ...body, event: JSON.parse(event.value) } : body);
+      const options = { key: key.value || null, where: key.value && where.value.trim() ? where.value : null };
+      // Only looked at: it is sent as it was written.
+      if (given) JSON.parse(event.value);
+      const [named, conditions] = [options.key, options.where].map((option) => JSON.stringify(option));
+      const { rows: [explained] } = await ask("console/explain", `{"event":${given ? event.value : null},"key":${named},"where":${conditions}}`, exact);
       if (!given) event.value = JSON.stringify(explained.event, null, 2);
       show(explained.keys);
     } catch (error) {
@@ -65,7 +68,7 @@ export function playground(view) {
     dead_letter ? el("p", { class: "down break" }, `dead letter ${dead_letter.reason}: ${dead_letter.detail}`) : null,
     routes.map(({ route, steps, outcome, because, outputs = [] }) => el("div", {},
       el("p", {}, el("strong", {}, route), ` ${verdict(outcome)} `, because ? el("span", { class: "soft break" }, because) : null,
-        el("span", { class: "soft" }, ` ${steps.map(({ hook, microseconds }) => `${hook} ${microseconds} µs`).join(", ")}`)),
+        el("span", { class: "soft" }, ` ${steps.map(({ hook, microseconds }) => `${hook} ${JSON.stringify(microseconds)} µs`).join(", ")}`)),
       outputs.map(output))));
   const verdict = (outcome) => (typeof outcome === "string" ? outcome : "dead_letter" in outcome ? `dead letter ${outcome.dead_letter}` : Object.keys(outcome)[0]);
   const output = ({ sink, to, text, base64, refused, detail }) => el("div", {},
@@ -77,5 +80,5 @@ export function playground(view) {
 }
 
 function pretty(text) {
-  try { return text === null ? null : JSON.stringify(JSON.parse(text), null, 2); } catch { return text; }
+  try { return text === null ? null : JSON.stringify(JSON.parse(text, exact), null, 2); } catch { return text; }
 }

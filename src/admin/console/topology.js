@@ -1,7 +1,7 @@
 // Overview: what is wrong, the topology, and every part with its counts.
 
 import { ask, live, rateOf, ratesOf, troubleOf } from "./feed.js";
-import { bytes, count, el, mark, nanos, rate, refill, row, table } from "./elements.js";
+import { bytes, count, el, isPressed, mark, nanos, rate, refill, row, table } from "./elements.js";
 import { draw, graphOf, isShown, levelOf } from "./picture.js";
 
 /** Keys in the picture; the others are one node. */
@@ -73,7 +73,7 @@ export function overview(view, notice) {
     if (width > 0) {
       const now = JSON.stringify([width, live.topology.generation, shown.map((key) => key.name), others.length, live.sample.sources.length,
         live.sample.sinks.map((sink) => sink.queued > 0)]);
-      if (now !== shape) {
+      if (now !== shape && !isPressed(picture)) {
         shape = now;
         drawing = draw(graphOf(shown, others), width, choose);
         const focused = picture.contains(document.activeElement) && document.activeElement.dataset.id;
@@ -122,6 +122,7 @@ export function overview(view, notice) {
     const { kind, name } = chosen;
     const counts = live.sample[`${kind}s`].find((part) => part.name === name);
     if (!counts) { detail.hidden = true; chosen = null; return; }
+    if (isPressed(detail)) return;
     const body = [];
     for (const [counter, value] of Object.entries(counts)) {
       if (counter === "name" || value == null || typeof value === "object") continue;
