@@ -124,7 +124,7 @@ test("a connection that begins anew shows no event twice", async () => {
     while (live.ended.length < 50) await next("ended");
     useToken(${JSON.stringify(TOKEN)});
     await next("hello");
-    while (live.ended.length < 50) await next("ended");
+    await next("ended");
     window.ids = live.ended.map((event) => event.id);
   })()`);
   const ids = await page.value("window.ids");
