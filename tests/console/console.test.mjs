@@ -116,21 +116,6 @@ test("a click is no click less when the page is brought up to date meanwhile", a
   await page.until("!window.held.isConnected");
 });
 
-test("a connection that begins anew shows no event twice", async () => {
-  const page = await open();
-  await page.value(`(async () => {
-    const { live, useToken } = await import("/console/feed.js");
-    const next = (news) => new Promise((resolve) => live.addEventListener(news, resolve, { once: true }));
-    while (live.ended.length < 50) await next("ended");
-    useToken(${JSON.stringify(TOKEN)});
-    await next("hello");
-    await next("ended");
-    window.ids = live.ended.map((event) => event.id);
-  })()`);
-  const ids = await page.value("window.ids");
-  assert.equal(new Set(ids).size, ids.length);
-});
-
 test("what others wrote is text", async () => {
   const page = await open();
   await go(page, "events");
