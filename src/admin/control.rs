@@ -40,10 +40,16 @@ async fn answer(
         Ok(operation) => operation,
         Err(message) => return (StatusCode::BAD_REQUEST, refused(RefusalCause::BadRequest.word(), &message, None)),
     };
-    match view.plane.operate(operation, WHO).await {
-        Ok(result) => (status(&result), shown(&result)),
-        Err(OperationRefusal { subtype, message, hint }) => {
+    let plane = view.plane;
+    // In a task of its own: a client that leaves ends its handler, and must not leave half of it.
+    match tokio::spawn(async move { plane.operate(operation, WHO).await }).await {
+        Ok(Ok(result)) => (status(&result), shown(&result)),
+        Ok(Err(OperationRefusal { subtype, message, hint })) => {
             (refusal_status(subtype), refused(subtype.word(), &message, hint.as_deref()))
+        }
+        Err(_) => {
+            let message = "the operation broke off: the router's log says why";
+            (StatusCode::INTERNAL_SERVER_ERROR, refused("broke_off", message, None))
         }
     }
 }

@@ -123,7 +123,7 @@ impl RegistryUpdater {
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
             let why = format!("{}: {}{more}; what was good stays in force", first.place, first.message);
             health.report(HealthLevel::Degraded, why, first.hint.clone().map_or(Cow::Borrowed(MEND), Cow::Owned));
-        } else {
+        } else if !self.loader.is_compiling() && self.loader.standing_problems().is_empty() {
             self.metrics.reloaded();
             if health.is_troubled() {
                 health.recover();
@@ -137,7 +137,13 @@ impl RegistryUpdater {
     /// reload takes something of it into service.
     async fn take_settings_over(&mut self) -> bool {
         match self.settings.look(&self.metrics).await {
-            Some((filters, limits)) => self.loader.adopt(filters, limits),
+            Some((filters, limits)) => match self.loader.adopt(filters, limits) {
+                Ok(()) => true,
+                Err(too_little) => {
+                    self.settings.refused(&too_little, &self.metrics);
+                    false
+                }
+            },
             None => false,
         }
     }

@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use crate::{
-    config::{self, Config, FilterSettings, GuestLimits, LARGEST_TOML, Problem, RegistryConfig, RouterRole},
+    config::{
+        self, Config, ConfigPlace, FilterSettings, GuestLimits, LARGEST_TOML, Problem, RegistryConfig, RouterRole,
+        TooLittle,
+    },
     folder,
     health::HealthLevel,
     metrics::Metrics,
@@ -69,21 +72,33 @@ impl SettingsWatch {
         if found == running.seen {
             return None;
         }
-        running.seen = found;
         let dir = running.config.dir.clone();
         let (read, mut now) = (spawn_blocking(move || folder::load(&dir)).await.ok()?, None);
         (self.at_next_start, self.problems) = match read {
             Ok(next) => {
+                running.seen = found;
                 now = adoptable(&mut running.config, &next);
                 (differences(&running.config, &next), Vec::new())
             }
             Err(problems) => {
                 let of_settings = |problem: &&Problem| problem.place.file.ends_with(SETTINGS);
-                (Vec::new(), problems.iter().filter(of_settings).cloned().collect())
+                let problems: Vec<_> = problems.iter().filter(of_settings).cloned().collect();
+                if problems.is_empty() {
+                    // Another file is broken, and hides what this one says until it is mended.
+                    return None;
+                }
+                running.seen = found;
+                (Vec::new(), problems)
             }
         };
         self.tell(metrics);
         now
+    }
+
+    /// Tells of settings that were to go into service, and were refused.
+    pub(super) fn refused(&mut self, too_little: &TooLittle, metrics: &Metrics) {
+        self.problems.push(Problem::error(ConfigPlace::file(SETTINGS), too_little.to_string()).hint(TooLittle::HINT));
+        self.tell(metrics);
     }
 
     fn tell(&self, metrics: &Metrics) {
@@ -205,6 +220,13 @@ mod tests {
             "{:?}",
             why(&metrics)
         );
+        // A broken file beside it hides a change, and does not lose it.
+        fs::create_dir_all(folder.path().join("keys")).unwrap();
+        fs::write(folder.path().join("keys/k.toml"), "[[").unwrap();
+        put(&format!("{SOURCE}[limits]\nmatch_cpu = \"7ms\"\n"));
+        assert_eq!(watch.look(&metrics).await, None);
+        fs::remove_file(folder.path().join("keys/k.toml")).unwrap();
+        assert_eq!(watch.look(&metrics).await.unwrap().1.match_cpu, Duration::from_millis(7));
         put(SOURCE);
         assert!(watch.look(&metrics).await.is_some(), "the limits are those of the start again");
         assert_eq!(why(&metrics), None);

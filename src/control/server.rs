@@ -288,8 +288,12 @@ impl ControlState {
         if stopping {
             tracing::info!(force, "stopping, as asked over the control socket");
             self.view.stopper.drain();
-            self.view.plane.note(who, &serde_json::json!({ "action": "stop", "force": force }), "done", None).await;
         }
+        let (result, why) = match stopping {
+            true => ("done", None),
+            false => ("refused", Some("consumers are attached".to_owned())),
+        };
+        self.view.plane.note(who, &serde_json::json!({ "action": "stop", "force": force }), result, why).await;
         Ok(writer.send(&RouterAnswer::ShutdownAck { pid: process::id(), stopping, consumers }).await?)
     }
 

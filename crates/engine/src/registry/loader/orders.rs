@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, mem};
 
 use super::Loader;
-use crate::config::{Config, ConfigPlace, FilterSettings, GuestLimits, MemoryPlan, Problem};
+use crate::config::{Config, ConfigPlace, FilterSettings, GuestLimits, MemoryPlan, Problem, TooLittle};
 
 /// Reason why a filter's quarantine is not lifted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,23 +32,19 @@ impl Loader {
         redone
     }
 
-    /// Takes other settings of filters over, which the next reload takes into service. Returns
-    /// false if the router's memory is too little for them.
-    pub fn adopt(&mut self, mut filters: Vec<FilterSettings>, limits: GuestLimits) -> bool {
+    /// Takes other settings of filters over, which the next reload takes into service.
+    ///
+    /// # Errors
+    /// Returns an error if the router's memory is too little for them.
+    pub fn adopt(&mut self, mut filters: Vec<FilterSettings>, limits: GuestLimits) -> Result<(), TooLittle> {
         let registry = self.registry.as_ref().clone();
         let demanding = Config { filters: filters.clone(), limits, registry, ..self.config.clone() };
-        let plan = match MemoryPlan::new(&demanding) {
-            Ok(plan) => plan,
-            Err(too_little) => {
-                tracing::error!("not reloaded, what was good stays in force: trommel.toml: {too_little}");
-                return false;
-            }
-        };
+        let plan = MemoryPlan::new(&demanding)?;
         plan.fit(&mut filters);
         // Of the limits, one counts for conditions, whether their key has a filter or not.
         self.is_outdated |= limits != self.config.limits;
         (self.config.filters, self.config.limits) = (filters, limits);
-        true
+        Ok(())
     }
 
     /// Lifts the quarantine of a filter. Returns the generation in which events go to it again.

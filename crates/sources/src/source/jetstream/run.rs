@@ -463,7 +463,11 @@ impl JetStreamRun {
     /// Sends the ack that still waits, and lets others have the consumer.
     pub(super) async fn leave(&mut self) {
         // A source that ends, as that of an isolated key does, has no trouble any more.
-        self.intake.metrics().health.recover();
+        let metrics = self.intake.metrics();
+        metrics.health.recover();
+        for gauge in [&metrics.consumer_missing, &metrics.lag, &metrics.ack_pending, &metrics.deferred] {
+            gauge.set(0);
+        }
         self.settler.ack_prefix().await;
         self.unpin().await;
         // Fails only if the client has ended.
