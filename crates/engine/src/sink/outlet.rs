@@ -30,9 +30,11 @@ use crate::{
 };
 
 mod elsewhere;
+mod operator_pause;
 mod queue;
 mod window;
 
+use operator_pause::OperatorPause;
 pub use queue::{QueuePlace, SinkQueue};
 use window::{OutputWindow, WindowBounds};
 
@@ -96,6 +98,7 @@ pub struct Outlet<S> {
     quiet: Option<Instant>,
     /// True while outputs that wait for the sink go to other routers, until it takes something.
     gives_back: bool,
+    operator_pause: OperatorPause,
 }
 
 impl<S: Sink> Outlet<S> {
@@ -128,6 +131,7 @@ impl<S: Sink> Outlet<S> {
                 refuses,
                 quiet: None,
                 gives_back: false,
+                operator_pause: OperatorPause::default(),
             },
         )
     }
@@ -147,13 +151,7 @@ impl<S: Sink> Outlet<S> {
         let mut received = Vec::new();
         let mut is_open = true;
         while is_open || !self.window.is_empty() {
-            let is_paused = self.metrics.switch.is_on();
-            if is_paused {
-                // Sources and other routers see a sink that takes nothing.
-                self.metrics.refusing.begin();
-            } else if self.window.is_empty() {
-                self.metrics.refusing.end();
-            }
+            let is_paused = self.operator_pause.look(&self.metrics, self.window.is_empty());
             let room = self.window.room();
             // During a pause, outputs are taken in only to give them to other routers.
             let takes_in = is_open && room > 0 && !is_paused && (self.pause.is_none() || self.gives_back);
@@ -294,7 +292,7 @@ impl<S: Sink> Outlet<S> {
 
     async fn refused(&mut self, slot: Slot, refusal: SinkRefusal) -> anyhow::Result<Option<OutletEnd>> {
         let Some(entry) = self.window.entry(slot) else { return Ok(None) };
-        let waited = entry.first_try.map(|first_try| first_try.elapsed()).unwrap_or_default();
+        let waited = self.operator_pause.tried_for(entry.first_try);
         if matches!(refusal, SinkRefusal::Later(_)) {
             self.metrics.refusing.begin();
         }
