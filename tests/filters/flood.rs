@@ -39,7 +39,7 @@ use tokio::{
 };
 use trommel::control::ControlLink;
 
-const MEMORY: u64 = 256 << 20;
+const MEMORY: u64 = 264 << 20;
 /// Messages in the stream, and the bytes of each.
 const BACKLOG: usize = 200;
 const LARGE: usize = 900_000;

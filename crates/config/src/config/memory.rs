@@ -10,7 +10,7 @@ use crate::avro::container::LARGEST_BLOCK;
 const MIB: u64 = 1 << 20;
 /// Memory of the program itself, its threads, the registry, and current reads and writes of
 /// connections.
-const PROGRAM: u64 = 64 * MIB;
+const PROGRAM: u64 = 72 * MIB;
 /// Memory of a component's instances beside the largest possible one: those that do not grow.
 const SMALL_INSTANCES: u64 = 16 * MIB;
 /// Smallest share of a source, a sink, or any other member of a part. A source takes one event

@@ -28,7 +28,7 @@ fn too_little_is_refused_with_its_line_and_what_would_do() {
     let (message, hint) = problems.split_once('\n').unwrap();
     assert_eq!(
         message,
-        "trommel.toml:8:10: `memory` is 64.0 MiB, and what this folder declares needs 225.0 MiB at least"
+        "trommel.toml:8:10: `memory` is 64.0 MiB, and what this folder declares needs 233.0 MiB at least"
     );
     assert_eq!(hint.trim(), TooLittle::HINT);
     let least = least(&loaded(SETTINGS).unwrap());
