@@ -75,7 +75,8 @@ fn listen() -> Listening {
         place: ConfigPlace::file("trommel.toml"),
     };
     let kind = SourceKind::Http(Box::new(settings.clone()));
-    let source = config::SourceConfig { name: "in".to_owned(), envelope: EnvelopeFormat::CloudEvents, kind };
+    let source =
+        config::SourceConfig { name: "in".to_owned(), envelope: EnvelopeFormat::CloudEvents, expect_every: None, kind };
     let pipeline = config::PipelineConfig {
         lanes: NonZeroUsize::MIN,
         in_flight: NonZeroUsize::new(EVENTS).expect("it is not 0"),
