@@ -22,7 +22,7 @@ use std::{
 use async_nats::jetstream::{self, stream};
 use flow::{connect, publish};
 use nats::NatsServer;
-use router::{Folder, Router};
+use router::{Folder, Router, get};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -130,6 +130,13 @@ async fn make(context: &jetstream::Context, name: &str, subject: &str) {
     context.create_stream(config).await.unwrap();
 }
 
+/// Generation of the registry in force.
+fn generation(admin: SocketAddr) -> String {
+    let page = get(admin, "/metrics").1;
+    let found = page.lines().find(|line| line.starts_with("trommel_registry_generation "));
+    found.unwrap_or_else(|| panic!("no generation in:\n{page}")).to_owned()
+}
+
 fn folder(server: &NatsServer) -> Folder {
     let settings = format!(
         r#"
@@ -198,7 +205,11 @@ async fn every_incident_fires_one_alert() {
     server.start_again().await;
     prometheus.until_fires("", "TrommelServerAway").await;
 
+    let before = generation(admin);
     folder.put("keys/all.toml", KEY.replace("\"log\"", "\"trap-process\"").as_bytes());
+    // What comes earlier is processed as before, and breaks nothing.
+    until_ok("the key is reloaded", async || if generation(admin) == before { Err("it is not yet") } else { Ok(()) })
+        .await;
     publish(&context, 1000..1100, 1).await;
     prometheus.fires("TrommelFilterQuarantined").await;
     folder.put("plugins/mischief.wasm", &router::component_bytes("stamp-v1"));
