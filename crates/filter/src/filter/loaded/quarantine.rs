@@ -13,7 +13,7 @@ impl Filter {
         quarantined
     }
 
-    /// Quarantines the filter, as requested by [`super::FailureKind::Broken`]. Returns true if new.
+    /// Quarantines the filter, as requested by [`FailureKind::Broken`](crate::filter::FailureKind::Broken). Returns true if new.
     pub fn quarantine(&self) -> bool {
         let quarantined = self.0.health.quarantine();
         self.0.show_health();
