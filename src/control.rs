@@ -1,6 +1,6 @@
 //! The control socket, by which other processes of the same user attach to a running router, ask
 //! for its status, and control it. What operators ask for is carried out by the control plane
-//! ([`plane`]), for the admin listener too.
+//! (`plane`), for the admin listener too.
 //!
 //! A router's folder has one socket, in a folder of its own that only the user may enter. Messages
 //! on it are JSON objects, one a line ([`protocol`]). An attached consumer becomes a route of the
