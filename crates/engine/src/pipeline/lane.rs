@@ -44,7 +44,7 @@ use ask::ask;
 use matchers::LaneMatchers;
 use outputs::UnsentOutputs;
 use process::process;
-use rooms::{FinishedWait, RoomId, WaitCause, WaitingRooms};
+use rooms::{FinishedWait, RoomId, WaitCause, WaitedEvent, WaitingRooms};
 use timed::TimedOutputs;
 use verdicts::AheadVerdicts;
 use work::{EventPosition, FilterAnswer, LaneWork};
@@ -85,8 +85,10 @@ enum LaneStep {
     Through,
     /// `process` is to be called.
     Process(LaneWork),
-    /// A sink's queue is full.
-    Full(LaneWork, UnsentOutputs),
+    /// A sink's queue is full, so that no outputs are made for it.
+    Full(LaneWork, SinkQueue),
+    /// Outputs are made, and a sink's queue is full.
+    Unsent(LaneWork, UnsentOutputs),
     /// The event is to be taken up again with the next snapshot.
     Parked(LaneWork),
 }
@@ -130,10 +132,7 @@ impl Lane {
                 },
                 Some(waited) = self.rooms.next(), if self.rooms.are_waiting() => {
                     self.adopt().await;
-                    let FinishedWait { room, work, said, .. } = waited;
-                    if self.go_on(work, None, said).await {
-                        self.follow(&room).await;
-                    }
+                    self.take_up(waited).await;
                 }
                 changed = self.surroundings.snapshots.changed(), if self.rooms.has_parked() => match changed {
                     Ok(()) => self.adopt().await,
@@ -202,6 +201,24 @@ impl Lane {
         }
     }
 
+    /// Goes on with what has waited.
+    async fn take_up(&mut self, waited: FinishedWait) {
+        match waited {
+            FinishedWait::Event(WaitedEvent { room, work, said, .. }) => {
+                if self.go_on(work, None, said).await {
+                    self.follow(&room).await;
+                }
+            }
+            FinishedWait::Place(queue) => {
+                while let Some((work, room)) = self.rooms.next_in_line(&queue) {
+                    if self.start(work, None).await {
+                        self.follow(&room).await;
+                    }
+                }
+            }
+        }
+    }
+
     /// Takes the events behind the first of a room, which has got through.
     async fn follow(&mut self, room: &RoomId) {
         while let Some(next) = self.rooms.leave(room) {
@@ -245,7 +262,11 @@ impl Lane {
                     Some((asked, answer)) => (work, said) = (asked, Some(answer)),
                     None => return false,
                 },
-                LaneStep::Full(full, unsent) => match self.send(full, unsent).await {
+                LaneStep::Full(full, queue) => match self.await_place(full, queue).await {
+                    Some(placed) => work = placed,
+                    None => return false,
+                },
+                LaneStep::Unsent(made, unsent) => match self.send(made, unsent).await {
                     Some(sent) => work = sent,
                     None => return false,
                 },
@@ -271,7 +292,7 @@ impl Lane {
             // Of a tick there is no event to keep: it is called again.
             return if work.only.is_some() { LaneStep::Through } else { LaneStep::Parked(work) };
         }
-        let mut unsent = UnsentOutputs::default();
+        let (mut unsent, mut full) = (UnsentOutputs::default(), None);
         if work.next == 0 && said.is_none() && work.only.is_none() {
             match key.schema_gap(work.ticket.event()) {
                 Some(SchemaGap::Awaited) => return LaneStep::Parked(work),
@@ -294,9 +315,9 @@ impl Lane {
                     continue;
                 }
                 if said.is_none()
-                    && let Some(full) = route.sinks.iter().map(|sink| &sink.queue).find(|queue| queue.is_full())
+                    && let Some(first) = route.sinks.iter().map(|sink| &sink.queue).find(|queue| queue.is_full())
                 {
-                    unsent = UnsentOutputs::until_taken(full);
+                    full = Some(first.clone());
                     break;
                 }
                 if !done.contains(&route.name) {
@@ -376,8 +397,11 @@ impl Lane {
         if let Some(waits) = waits {
             return waits(work);
         }
+        if let Some(full) = full {
+            return LaneStep::Full(work, full);
+        }
         if !unsent.is_empty() {
-            return LaneStep::Full(work, unsent);
+            return LaneStep::Unsent(work, unsent);
         }
         if !*wanted && only.is_none() {
             key.metrics.filtered.inc();
@@ -435,6 +459,19 @@ impl Lane {
             let (work, said) = call.await;
             (work, Some(said))
         });
+        None
+    }
+
+    /// Waits for a place in a sink's queue. `None` if that takes longer: the event then waits in its
+    /// room.
+    async fn await_place(&mut self, work: LaneWork, queue: SinkQueue) -> Option<LaneWork> {
+        if !self.rooms.awaits(&WaitCause::Sink(Arc::clone(queue.name())))
+            && timeout(MOMENT, queue.has_room()).await.is_ok()
+        {
+            return Some(work);
+        }
+        let seat = self.rooms.seat(&work.key, work.measure());
+        self.rooms.wait_in_line(queue, seat, work);
         None
     }
 

@@ -25,6 +25,7 @@ use crate::{
     stop::{Stopper, stop},
 };
 
+mod backpressure;
 mod deferral;
 
 const MISBEHAVE: &[u8] = include_bytes!("../../../../tests/guests/misbehave.wasm");

@@ -28,19 +28,11 @@ use crate::{
 #[derive(Default)]
 pub(super) struct UnsentOutputs {
     outputs: Vec<(SinkQueue, Output)>,
-    /// Queue that must have a place before any more outputs are made for it.
-    full: Option<SinkQueue>,
     /// Those whose time has not come.
     timed: Vec<TimedOutput>,
 }
 
 impl UnsentOutputs {
-    /// Creates an empty one that waits until `queue` has a place: outputs that no queue can take
-    /// are not made.
-    pub(super) fn until_taken(queue: &SinkQueue) -> Self {
-        Self { full: Some(queue.clone()), ..Self::default() }
-    }
-
     pub(super) fn send(&mut self, queue: &SinkQueue, output: Output) {
         let unsent = if self.outputs.is_empty() { queue.try_send(output) } else { Some(output) };
         if let Some(output) = unsent {
@@ -49,7 +41,7 @@ impl UnsentOutputs {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.outputs.is_empty() && self.full.is_none()
+        self.outputs.is_empty()
     }
 
     /// Takes the outputs whose time has not come, if there are any.
@@ -59,15 +51,11 @@ impl UnsentOutputs {
 
     /// Returns the queue that was full first.
     pub(super) fn full(&self) -> Option<&Arc<str>> {
-        let first = self.outputs.first().map(|(queue, _)| queue);
-        first.or(self.full.as_ref()).map(SinkQueue::name)
+        self.outputs.first().map(|(queue, _)| queue.name())
     }
 
     /// Waits for a place for each output. Those left when it is dropped give their event back.
     pub(super) async fn flush(self) {
-        if let Some(full) = self.full {
-            full.has_room().await;
-        }
         for (queue, output) in self.outputs {
             queue.send(output).await;
         }

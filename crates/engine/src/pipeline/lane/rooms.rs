@@ -15,6 +15,7 @@ use super::work::{FilterAnswer, LaneWork};
 use crate::{
     pipeline::EventBudget,
     registry::{HeldLoad, Key},
+    sink::outlet::SinkQueue,
 };
 
 /// Identity of an event's room.
@@ -39,8 +40,16 @@ pub(super) struct RoomSeat {
     held: HeldLoad,
 }
 
+/// A wait that is over.
+pub(super) enum FinishedWait {
+    /// That of one event.
+    Event(WaitedEvent),
+    /// That of all events which want a place in this queue: there may be one.
+    Place(SinkQueue),
+}
+
 /// An event whose wait is over.
-pub(super) struct FinishedWait {
+pub(super) struct WaitedEvent {
     cause: WaitCause,
     pub(super) room: RoomId,
     pub(super) work: LaneWork,
@@ -48,20 +57,35 @@ pub(super) struct FinishedWait {
     pub(super) said: Option<FilterAnswer>,
 }
 
+/// First events of rooms whose outputs are not made before a sink's queue has a place. One wait is
+/// for all of them: each by itself, all would wake for every place, and all but one in vain.
+struct SinkLine {
+    queue: SinkQueue,
+    waiting: VecDeque<(LaneWork, RoomSeat)>,
+}
+
 pub(super) struct WaitingRooms {
     budget: EventBudget,
     /// Events that wait behind the first.
     behind: HashMap<RoomId, VecDeque<(LaneWork, HeldLoad)>>,
     waits: JoinSet<FinishedWait>,
-    /// Number of events that wait for each cause.
+    /// Number of events that wait for each cause by themselves.
     causes: HashMap<WaitCause, usize>,
+    lines: Vec<SinkLine>,
     /// First events of rooms that wait for a newer snapshot.
     parked: Vec<(LaneWork, RoomSeat)>,
 }
 
 impl WaitingRooms {
     pub(super) fn new(budget: EventBudget) -> Self {
-        Self { budget, behind: HashMap::new(), waits: JoinSet::new(), causes: HashMap::new(), parked: Vec::new() }
+        Self {
+            budget,
+            behind: HashMap::new(),
+            waits: JoinSet::new(),
+            causes: HashMap::new(),
+            lines: Vec::new(),
+            parked: Vec::new(),
+        }
     }
 
     /// Returns a place for an event of `key`.
@@ -103,13 +127,42 @@ impl WaitingRooms {
         self.waits.spawn(async move {
             let (work, said) = wait.await;
             drop(held);
-            FinishedWait { cause, room, work, said }
+            FinishedWait::Event(WaitedEvent { cause, room, work, said })
         });
+    }
+
+    /// Makes an event wait for a place in a sink's queue, as the first of its room.
+    pub(super) fn wait_in_line(&mut self, queue: SinkQueue, seat: RoomSeat, mut work: LaneWork) {
+        work.worker = None;
+        self.behind.entry(seat.room.clone()).or_default();
+        let index = self.lines.iter().position(|line| line.queue.is_same(&queue)).unwrap_or_else(|| {
+            self.waits.spawn(place_in(queue.clone()));
+            self.lines.push(SinkLine { queue, waiting: VecDeque::new() });
+            self.lines.len() - 1
+        });
+        self.lines[index].waiting.push_back((work, seat));
+    }
+
+    /// Returns the first event that waits for a place in a queue, if there is one. To be called
+    /// until it returns none, after [`FinishedWait::Place`].
+    pub(super) fn next_in_line(&mut self, queue: &SinkQueue) -> Option<(LaneWork, RoomId)> {
+        let index = self.lines.iter().position(|line| line.queue.is_same(queue))?;
+        let line = &mut self.lines[index];
+        if line.waiting.is_empty() {
+            self.lines.swap_remove(index);
+            return None;
+        }
+        if queue.is_full() {
+            self.waits.spawn(place_in(queue.clone()));
+            return None;
+        }
+        line.waiting.pop_front().map(|(work, seat)| (work, seat.room))
     }
 
     /// Returns whether events wait for this cause already.
     pub(super) fn awaits(&self, cause: &WaitCause) -> bool {
-        self.causes.contains_key(cause)
+        let has_line = |sink: &Arc<str>| self.lines.iter().any(|line| line.queue.name() == sink);
+        self.causes.contains_key(cause) || matches!(cause, WaitCause::Sink(sink) if has_line(sink))
     }
 
     /// Makes an event wait for a newer snapshot, as the first of its room.
@@ -140,21 +193,23 @@ impl WaitingRooms {
         !self.waits.is_empty()
     }
 
-    /// Returns the next event whose wait is over. Cancel safe. `None` if none waits.
+    /// Returns the next wait that is over. Cancel safe. `None` if there is none.
     pub(super) async fn next(&mut self) -> Option<FinishedWait> {
-        let waited = match self.waits.join_next().await? {
-            Ok(waited) => waited,
+        let finished = match self.waits.join_next().await? {
+            Ok(finished) => finished,
             // A fault of ours, passed on to the task that joins the lane. It is a panic: waits are
             // aborted only with all rooms.
             Err(error) => resume_unwind(error.into_panic()),
         };
-        if let Entry::Occupied(mut count) = self.causes.entry(waited.cause.clone()) {
+        if let FinishedWait::Event(waited) = &finished
+            && let Entry::Occupied(mut count) = self.causes.entry(waited.cause.clone())
+        {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
             }
         }
-        Some(waited)
+        Some(finished)
     }
 
     /// Notes that the first of a room has gone on. Returns the next one, or closes the empty room.
@@ -170,4 +225,10 @@ impl WaitingRooms {
     pub(super) async fn close(mut self) {
         self.waits.shutdown().await;
     }
+}
+
+/// Waits until a queue may have a place.
+async fn place_in(queue: SinkQueue) -> FinishedWait {
+    queue.has_room().await;
+    FinishedWait::Place(queue)
 }

@@ -52,6 +52,11 @@ impl SinkQueue {
         &self.name
     }
 
+    /// Returns whether this is the queue of the same sink.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.outputs.same_channel(&other.outputs)
+    }
+
     /// Returns a place for one output, if there is one now. If the sink has ended, or refuses dead
     /// letters and has no place, there always is one: what is sent there is dropped as by
     /// [`Self::send`].
