@@ -17,6 +17,7 @@ pub mod deliveries;
 pub mod dev;
 pub mod diff;
 pub mod dlq;
+pub mod doctor;
 pub mod drain;
 mod dry_router;
 pub mod emit;
@@ -77,6 +78,7 @@ enum Command {
     Run(run::RunCommand),
     /// Check a router's folder without starting anything
     Check(check::CheckCommand),
+    Doctor(doctor::DoctorCommand),
     /// Show the keys that a router's folder declares
     Keys(keys::KeysCommand),
     Consume(consume::ConsumeCommand),
@@ -120,6 +122,7 @@ impl Cli {
         }
         let ended = match self.command {
             Command::Run(run) => return run.execute(),
+            Command::Doctor(doctor) => return doctor.execute(),
             Command::Keys(keys) => return keys.execute(),
             Command::Consume(consume) => return consume.execute(),
             Command::Status(status) => return status.execute(),

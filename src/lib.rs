@@ -11,7 +11,7 @@
 pub use trommel_avro as avro;
 pub use trommel_bus as bus;
 pub use trommel_client as client;
-pub use trommel_config::{config, credential, ownership, schema, signature};
+pub use trommel_config::{address, config, credential, ownership, schema, signature};
 pub use trommel_core::{
     ack, fate, health, metrics, open_files, outgoing, pause, recent, schema_registry, show, stop, summary, tap,
     telemetry,

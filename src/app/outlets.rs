@@ -217,7 +217,7 @@ fn dead_letter_sink(subject: &str) -> NatsSink {
 }
 
 /// The stream for dead letters, if they go to a stream that is not declared.
-pub(super) fn dead_letter_stream(config: &Config) -> Option<StreamConfig> {
+pub fn dead_letter_stream(config: &Config) -> Option<StreamConfig> {
     let DeadLetterTarget::Stream { stream, subject } = &config.dead_letter else { return None };
     if config.streams.iter().any(|declared| declared.name == *stream) {
         return None;

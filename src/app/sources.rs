@@ -30,6 +30,11 @@ use crate::{
 /// not keep others from being delivered.
 const OUTSTANDING: usize = 16;
 
+/// Messages that the server may leave unacknowledged, for each source.
+pub fn outstanding(config: &Config) -> usize {
+    config.pipeline.in_flight.get().saturating_mul(OUTSTANDING)
+}
+
 /// Opens every source as soon as its input is available, and runs it. Each ends with its input, or
 /// with the router's stop. The clock of the filters is one of them, which ends when it is notified
 /// by `last`.
@@ -130,7 +135,7 @@ pub(super) async fn start(
             }
             SourceKind::JetStream(settings) => {
                 let nats = config.nats.as_ref().context("`[nats]` is missing in `trommel.toml`")?;
-                let in_flight = config.pipeline.in_flight.get().saturating_mul(OUTSTANDING);
+                let in_flight = outstanding(config);
                 let connect =
                     || async { nats::connect(nats, &source.name, ConnectionLife::Reconnecting).await.with_context(at) };
                 let connection = patience.until_done(connect).await?;

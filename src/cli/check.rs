@@ -92,7 +92,7 @@ fn login(config: &Config) -> Option<&ApiLogin> {
 
 /// Counts of the folder's contents.
 #[derive(serde::Serialize)]
-struct FolderCounts {
+pub(super) struct FolderCounts {
     keys: usize,
     routes: usize,
     sources: usize,
@@ -102,7 +102,7 @@ struct FolderCounts {
 }
 
 impl FolderCounts {
-    fn in_config(config: &Config) -> Self {
+    pub(super) fn in_config(config: &Config) -> Self {
         let filters: BTreeSet<_> = config.registry.keys.iter().filter_map(|key| key.filter.as_ref()).collect();
         Self {
             keys: config.registry.keys.len(),
@@ -130,7 +130,7 @@ fn tally(problems: &[&Problem]) -> String {
     }
 }
 
-fn counted(number: usize, noun: &str) -> String {
+pub(super) fn counted(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }

@@ -162,6 +162,6 @@ fn refused(error: StreamError) -> CommandRefusal {
 }
 
 /// Formats an error with its causes on one line.
-fn chain(error: impl Into<anyhow::Error>) -> String {
+pub(super) fn chain(error: impl Into<anyhow::Error>) -> String {
     format!("{:#}", error.into())
 }

@@ -69,6 +69,7 @@ pub use filters::{FilterSettings, Grant, InstanceScope, OnQuarantine};
 pub use http::{AnswerPoint, ClientAuth, HttpClient, HttpSource, LarkApp, RateLimit};
 pub use letters::{LetterChoice, LetterFilter, LetterSource};
 pub use limits::{GuestLimits, KEY_RETRY, LimitOverrides, SINK_RETRY};
+pub use machine::memory as machine_memory;
 pub use memory::{ComponentMemory, MemoryPlan, TooLittle};
 pub use nearest::{nearest, quoted, suggest};
 pub use param_secret::ParamSecret;

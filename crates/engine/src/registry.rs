@@ -41,7 +41,7 @@ pub use loader::{
     ChangedEntry, EntryChange, EntryKind, Loader, RegistryDifference, RegistryReader, ReleaseError, ReloadReport,
 };
 pub use subscription_id::SubscriptionId;
-pub use tenure::{EnterError, LEASE, Tenure, TenureRequest, Tenures, TickClaims};
+pub use tenure::{EnterError, LEASE, TENURES, Tenure, TenureRequest, Tenures, TickClaims};
 pub use ticking::{RouteName, ticking};
 pub use validation::OutputValidation;
 pub use watch::{FolderWatch, is_read};

@@ -29,7 +29,7 @@ use crate::{
     webhook,
 };
 
-const SETTINGS: &str = "trommel.toml";
+pub(crate) const SETTINGS: &str = "trommel.toml";
 const KEYS: &str = "keys";
 
 /// Reads `trommel.toml` and `keys/*.toml` of a router's folder and the schemas that they name, and

@@ -5,7 +5,6 @@ use crate::{
         BusSink, EnvelopeFormat, EventField, NatsSink, OutputField, Problem, SinkConfig, SinkKind, SourceConfig,
         SourceKind, StreamConfig, SubjectForm, SubjectPlaceholder, TemplatePart,
     },
-    event::Pattern,
     table::{PlacedValue, TomlTable},
 };
 
@@ -58,29 +57,8 @@ fn feeds_stream(sink: &NatsSink, source: &SourceConfig, streams: &[StreamConfig]
 /// Returns whether `source` subscribes to the same bus and to a subject that the sink may fill in.
 fn feeds_bus(sink: &BusSink, source: &SourceConfig) -> bool {
     let SourceKind::Bus(bus) = &source.kind else { return false };
-    bus.bus == sink.bus && possible_subjects(sink).is_some_and(|subjects| subjects.intersection(&bus.pattern).is_some())
-}
-
-/// The pattern of the subjects that a sink may publish to: a token with a placeholder is any, and
-/// behind a placeholder of several tokens so is the rest.
-fn possible_subjects(sink: &BusSink) -> Option<Pattern> {
-    let mut pattern = String::new();
-    for part in &sink.subject.0 {
-        match part {
-            TemplatePart::Literal(text) => pattern.push_str(text),
-            TemplatePart::Value(SubjectPlaceholder { form: SubjectForm::Tokens, .. }) => {
-                pattern.push('>');
-                break;
-            }
-            TemplatePart::Value(_) => pattern.push('*'),
-        }
-    }
-    let token = |token: &str| match token {
-        token if token.contains('>') => ">".to_owned(),
-        token if token.contains('*') => "*".to_owned(),
-        token => token.to_owned(),
-    };
-    pattern.split('.').map(token).collect::<Vec<_>>().join(".").parse().ok()
+    bus.bus == sink.bus
+        && sink.subject.possible_subjects().is_some_and(|subjects| subjects.intersection(&bus.pattern).is_some())
 }
 
 /// Returns whether `source` is known to read `subject`: by its own subjects, or by those of its

@@ -146,16 +146,21 @@ impl Connection {
     /// no answer can arrive.
     async fn denied(&self, before: u64, subject: &str) -> NoPermission {
         let mut connection = self.clone();
-        // With a domain, a denial names the server's own subject.
-        let own = subject.strip_prefix(&*self.api).map(|operation| format!("$JS.API{operation}"));
-        let concerns = |denied: &str| denied == subject || own.as_deref() == Some(denied);
         loop {
-            let here = connection.denied_since(before, |denial| denial.publish && concerns(&denial.subject));
+            let here = connection.publish_denied(before, subject);
             if let Some(denial) = here.or_else(|| connection.unheard()) {
                 return denial;
             }
             connection.noticed().await;
         }
+    }
+
+    /// The newest denial of publishing to `subject`, after the first `before` denials.
+    pub(super) fn publish_denied(&self, before: u64, subject: &str) -> Option<NoPermission> {
+        // With a domain, a denial names the server's own subject.
+        let own = subject.strip_prefix(&*self.api).map(|operation| format!("$JS.API{operation}"));
+        let concerns = |denied: &str| denied == subject || own.as_deref() == Some(denied);
+        self.denied_since(before, |denial| denial.publish && concerns(&denial.subject))
     }
 }
 

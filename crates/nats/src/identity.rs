@@ -104,10 +104,20 @@ fn in_url(servers: &[ServerAddr]) -> Result<IdentityKind, ConnectError> {
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     let at = || format!("can't read `{}`", path.display());
     let bytes = config::read(path, LARGEST).map_err(|error| anyhow!(error.cause())).with_context(at)?;
     String::from_utf8(bytes).with_context(at)
+}
+
+/// The JWT of a credentials file.
+///
+/// # Errors
+/// Returns an error if the file can't be read, or has none.
+pub(super) fn user_jwt(path: &Path) -> anyhow::Result<String> {
+    let file = read(path)?;
+    let jwt = section(&file, "NATS USER JWT").map(str::to_owned);
+    jwt.ok_or_else(|| anyhow!("`{}` is not a NATS credentials file: it lacks a JWT", path.display()))
 }
 
 fn key(seed: &str, path: &Path) -> anyhow::Result<KeyPair> {

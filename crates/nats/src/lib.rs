@@ -19,16 +19,20 @@ use tokio::{
 
 use crate::backoff::{Backoff, jitter};
 
+mod account;
 mod api;
 mod bucket;
 pub mod code;
 mod consumer;
 mod error;
+mod expiry;
+mod fixed;
 mod headers;
 mod health;
 mod history;
 mod identity;
 mod live;
+mod permissions;
 mod raw_message;
 mod reply;
 mod store;
@@ -36,17 +40,20 @@ mod stream;
 mod template;
 mod values;
 
+pub use account::{AccountInfo, AccountLimits, AccountUsage, ConnectedServer, USER_INFO, UserInfo};
 pub use api::{ApiError, FieldDifference, PublishPosition, ShownValue};
 pub use api::{WantedFields, converge};
 pub use bucket::{Bucket, BucketEntry};
 pub use consumer::{ConsumerSettings, DeliveredMessage, DeliveryReceipt, StreamConsumer};
 pub use error::{ConnectError, ConnectTrouble};
+pub use expiry::{CertificateTimes, certificate_times, credentials_expiry};
 pub use headers::{header_map, headers};
 use health::ConnectionHealth;
 pub use health::NoPermission;
 pub use history::{HistoryError, StoredMessage, StreamHistory};
 use identity::NatsIdentity;
 pub use live::{LiveMessage, LiveSubscription};
+pub use permissions::{SubjectAccess, SubjectPermissions, UserPermissions};
 pub use raw_message::RawMessage;
 pub use reply::{DeliveryPosition, ReplyFields};
 pub use stream::{StreamChange, StreamCluster, StreamComparison, StreamError, StreamInfo, StreamReplica, StreamTotals};

@@ -7,7 +7,7 @@ use std::{
 
 /// Bytes of memory that this process can have at most: those of the machine, or less if a control
 /// group limits it. `None` if the system does not report it.
-pub(super) fn memory() -> Option<u64> {
+pub fn memory() -> Option<u64> {
     memory_below(Path::new("/"))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::values;
-use crate::event::{Event, Headers};
+use crate::event::{Event, Headers, Pattern};
 
 /// A text with placeholders of type `P`, checked at startup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +120,40 @@ impl SubjectPlaceholder<OutputField> {
             _ => SubjectForm::Token,
         };
         Self { field, form }
+    }
+}
+
+impl<F> TextTemplate<SubjectPlaceholder<F>> {
+    /// The pattern of all subjects that it may become: a token with a placeholder is any, and
+    /// behind a placeholder of several tokens so is the rest. `None` if no pattern says that.
+    pub fn possible_subjects(&self) -> Option<Pattern> {
+        let mut pattern = String::new();
+        for part in &self.0 {
+            match part {
+                TemplatePart::Literal(text) => pattern.push_str(text),
+                TemplatePart::Value(SubjectPlaceholder { form: SubjectForm::Tokens, .. }) => {
+                    pattern.push('>');
+                    break;
+                }
+                TemplatePart::Value(_) => pattern.push('*'),
+            }
+        }
+        let token = |token: &str| match token {
+            token if token.contains('>') => ">".to_owned(),
+            token if token.contains('*') => "*".to_owned(),
+            token => token.to_owned(),
+        };
+        pattern.split('.').map(token).collect::<Vec<_>>().join(".").parse().ok()
+    }
+}
+
+/// The template as written.
+impl<P: fmt::Display> fmt::Display for TextTemplate<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            TemplatePart::Literal(text) => f.write_str(text),
+            TemplatePart::Value(placeholder) => write!(f, "{{{placeholder}}}"),
+        })
     }
 }
 

@@ -30,6 +30,7 @@ mod ticks;
 use file::FileLedger;
 use holdings::Holdings;
 use ledger::{TenureLedger, TenureScope};
+pub use shared::BUCKET as TENURES;
 use shared::SharedLedger;
 pub use ticks::TickClaims;
 

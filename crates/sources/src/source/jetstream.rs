@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::{
     config::{self, EnvelopeFormat},
     event::Origin,
-    nats::Connection,
+    nats::{Connection, FieldDifference},
     pipeline::Intake,
     source::Source,
     stop::Stop,
@@ -106,6 +106,34 @@ impl JetStream {
         }
         Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream })
     }
+}
+
+/// What opening a source would do to its consumer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConsumerPlan {
+    Create,
+    Update(Vec<FieldDifference>),
+    AsWanted,
+}
+
+/// Returns what [`JetStream::open`] would do to the consumer. Changes nothing.
+///
+/// # Errors
+/// As [`JetStream::open`], as far as it can be told without a change.
+pub async fn plan_consumer(
+    connection: Connection,
+    settings: &config::JetStreamSource,
+    in_flight: usize,
+) -> Result<ConsumerPlan, ConsumerError> {
+    let acks = AckPolicy::of(settings);
+    let consumer = DurableConsumer { connection, settings: Arc::new(settings.clone()), in_flight, acks };
+    let stream = consumer.stream_state().await?;
+    let compared = consumer.within(&stream).choose_acks(&stream).await?.compare().await?;
+    Ok(match compared.map(|compared| compared.differences) {
+        None => ConsumerPlan::Create,
+        Some(differences) if differences.is_empty() => ConsumerPlan::AsWanted,
+        Some(differences) => ConsumerPlan::Update(differences),
+    })
 }
 
 impl Source for JetStream {

@@ -28,6 +28,15 @@ impl Loader {
         Ok(())
     }
 
+    /// Returns whether a route or a consumer of some key would hold a subscription upstream.
+    pub fn holds_upstream(&self) -> bool {
+        let has_hooks = |key: &config::KeyConfig| {
+            let filter = key.filter.as_ref().and_then(|name| self.filters.get(name));
+            filter.is_some_and(|component| component.filter.has_lifecycle())
+        };
+        self.registry.keys.iter().any(|key| key.single_consumer || has_hooks(key))
+    }
+
     /// Hands the filters in service to the tenures, for their cleanups.
     pub(super) fn show_filters(&self) {
         let Some(tenures) = &self.tenures else { return };

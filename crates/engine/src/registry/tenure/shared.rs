@@ -16,7 +16,7 @@ use crate::{
     nats::{Bucket, Connection},
 };
 
-pub(super) const BUCKET: &str = "trommel_tenures";
+pub const BUCKET: &str = "trommel_tenures";
 /// Time between looks while waiting for another replica.
 const POLL: Duration = Duration::from_millis(200);
 

@@ -30,6 +30,14 @@ pub(super) struct DurableConsumer {
     pub(super) acks: AckPolicy,
 }
 
+/// A consumer on the server, compared with the settings.
+pub(super) struct ComparedConsumer {
+    info: Value,
+    /// Its configuration, with the settings written into it.
+    config: Map<String, Value>,
+    pub(super) differences: Vec<FieldDifference>,
+}
+
 /// Start position of a consumer that has to be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConsumerStart {
@@ -185,47 +193,53 @@ impl DurableConsumer {
         serde_json::from_value(info).map_err(|error| ApiError::Failed("CONSUMER.INFO".to_owned(), error.into()))
     }
 
+    /// Compares the consumer with the settings; `None` if there is none. Changes nothing.
+    pub(super) async fn compare(&self) -> Result<Option<ComparedConsumer>, ConsumerError> {
+        let (stream, consumer) = (self.settings.stream.clone(), self.settings.durable.clone());
+        let info = match self.read_info().await {
+            Ok(info) => info,
+            Err(error) if error.code() == Some(code::CONSUMER_NOT_FOUND) => return Ok(None),
+            Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => return Err(ConsumerError::NoStream(stream)),
+            Err(source) => return Err(ConsumerError::Read { stream, consumer, source }),
+        };
+        let mut config = config_of(&info);
+        if let Some(subject) = config.get("deliver_subject").and_then(Value::as_str) {
+            return Err(ConsumerError::Push { stream, consumer, subject: subject.to_owned() });
+        }
+        self.check_config(&config)?;
+        let differences = converge(&mut config, &self.wanted());
+        Ok(Some(ComparedConsumer { info, config, differences }))
+    }
+
     /// Creates the consumer or updates it to the settings. `start` counts only when it has to be
     /// created.
     pub(super) async fn ensure(&self, start: ConsumerStart) -> Result<ConsumerInfo, ConsumerError> {
         let (stream, consumer) = (self.settings.stream.clone(), self.settings.durable.clone());
         let wanted = self.wanted();
-        let answer = match self.read_info().await {
-            Ok(info) => {
-                let mut config = config_of(&info);
-                if let Some(subject) = config.get("deliver_subject").and_then(Value::as_str) {
-                    return Err(ConsumerError::Push { stream, consumer, subject: subject.to_owned() });
-                }
-                self.check_config(&config)?;
-                let differences = converge(&mut config, &wanted);
-                if differences.is_empty() {
-                    return self.info_of(info).map_err(|source| ConsumerError::Read { stream, consumer, source });
-                }
-                match self.put("update", config).await {
-                    Ok(info) => {
-                        tracing::info!(stream, consumer, was = listed(&differences), "consumer updated");
-                        info
-                    }
-                    Err(source) if source.code() == Some(code::MAX_ACK_PENDING) => {
-                        return Err(ConsumerError::InFlight { stream, consumer, in_flight: self.in_flight, source });
-                    }
-                    Err(source) => return Err(ConsumerError::Change { stream, consumer, differences, source }),
-                }
+        let answer = match self.compare().await? {
+            Some(ComparedConsumer { info, differences, .. }) if differences.is_empty() => {
+                return self.info_of(info).map_err(|source| ConsumerError::Read { stream, consumer, source });
             }
-            Err(error) if error.code() == Some(code::CONSUMER_NOT_FOUND) => {
-                match self.put("create", self.new_config(&wanted, start)).await {
-                    Ok(info) => {
-                        tracing::info!(stream, consumer, ?start, "consumer created");
-                        info
-                    }
-                    Err(source) if source.code() == Some(code::MAX_ACK_PENDING) => {
-                        return Err(ConsumerError::InFlight { stream, consumer, in_flight: self.in_flight, source });
-                    }
-                    Err(source) => return Err(ConsumerError::Create { stream, consumer, source }),
+            Some(ComparedConsumer { config, differences, .. }) => match self.put("update", config).await {
+                Ok(info) => {
+                    tracing::info!(stream, consumer, was = listed(&differences), "consumer updated");
+                    info
                 }
-            }
-            Err(error) if error.code() == Some(code::STREAM_NOT_FOUND) => return Err(ConsumerError::NoStream(stream)),
-            Err(source) => return Err(ConsumerError::Read { stream, consumer, source }),
+                Err(source) if source.code() == Some(code::MAX_ACK_PENDING) => {
+                    return Err(ConsumerError::InFlight { stream, consumer, in_flight: self.in_flight, source });
+                }
+                Err(source) => return Err(ConsumerError::Change { stream, consumer, differences, source }),
+            },
+            None => match self.put("create", self.new_config(&wanted, start)).await {
+                Ok(info) => {
+                    tracing::info!(stream, consumer, ?start, "consumer created");
+                    info
+                }
+                Err(source) if source.code() == Some(code::MAX_ACK_PENDING) => {
+                    return Err(ConsumerError::InFlight { stream, consumer, in_flight: self.in_flight, source });
+                }
+                Err(source) => return Err(ConsumerError::Create { stream, consumer, source }),
+            },
         };
         let differences = converge(&mut config_of(&answer), &wanted);
         if !differences.is_empty() {
