@@ -38,6 +38,7 @@ mod dead_letters;
 mod delivery_commands;
 mod dev;
 mod diff_command;
+mod doctor;
 mod embedded;
 mod explain;
 mod explain_equals_run;

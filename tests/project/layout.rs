@@ -89,6 +89,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["core/metrics"]),
     ("regex", &["event/event/type_pattern", "event/condition"]),
     ("wide", &["event/json/block"]),
+    ("x509_parser", &["nats/expiry"]),
     ("xid", &["bus/envelope", "sources/source/http"]),
 ];
 

@@ -200,6 +200,9 @@ impl NeedList<'_> {
         };
         let makes = NeedWeight::MakesConsumer(Box::new(settings.clone()));
         self.api(&format!("CONSUMER.CREATE.{stream}.{durable}{filter}"), &make, makes);
+        // A source that ends sends itself what it has asked for and not got.
+        let purpose = "to stop at once, without 2 s for each source";
+        self.put(true, INBOX.to_owned(), None, purpose, NeedWeight::Helpful);
         if settings.ack == AckMode::Auto {
             let purpose = format!("to hand {reader} over at the end, without 5 s for the next router");
             self.api(&format!("CONSUMER.UNPIN.{stream}.{durable}"), &purpose, NeedWeight::Helpful);

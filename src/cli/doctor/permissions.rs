@@ -8,7 +8,7 @@ use super::{
 use crate::{
     app,
     config::quoted,
-    nats::{ApiError, SubjectAccess, USER_INFO, UserPermissions},
+    nats::{ApiError, SubjectAccess, USER_INFO, UserInfo, UserPermissions},
     source::jetstream::{ConsumerPlan, plan_consumer},
 };
 
@@ -22,17 +22,17 @@ struct UnmetPermission<'a> {
 
 pub(super) async fn examine(view: &ServerView<'_>, needs: &RouterNeeds) -> Vec<Finding> {
     match &view.user {
-        Ok(user) => match &user.permissions {
-            None => {
-                vec![Finding::ok(format!("user `{}` may use all subjects of account `{}`", user.user, user.account))]
-            }
-            Some(permissions) => {
-                let unmet: Vec<_> = needs.iter().filter_map(|need| unmet(need, permissions)).collect();
-                let met = needs.iter().count() - unmet.len();
-                let fine = Finding::ok(format!("user `{}` may use {met} subjects that the router needs", user.user));
-                [fine].into_iter().chain(findings(view, &unmet).await).collect()
-            }
-        },
+        Ok(UserInfo { user, account, permissions, .. }) => {
+            // A client without credentials has no name.
+            let name = if user.is_empty() { "the router".to_owned() } else { format!("user `{user}`") };
+            let Some(permissions) = permissions else {
+                return vec![Finding::ok(format!("{name} may use all subjects of account `{account}`"))];
+            };
+            let unmet: Vec<_> = needs.iter().filter_map(|need| unmet(need, permissions)).collect();
+            let met = needs.iter().count() - unmet.len();
+            let fine = Finding::ok(format!("{name} may use {met} of the subjects that the folder needs"));
+            [fine].into_iter().chain(findings(view, &unmet).await).collect()
+        }
         Err(ApiError::NoPermission(denial)) if !denial.publish => {
             let message = format!("no permission to subscribe to `{INBOX}`: no answer of the server can arrive");
             vec![Finding::error("no_permission", message).hint(HINT)]

@@ -14,6 +14,7 @@ const TABLES: &[(&str, &[WrittenType])] = &[
     ("A dead letter", &[("sink/dead_letter", "FailurePlace"), ("sink/dead_letter", "DeadLetterRecord")]),
     ("`/events`", &[("recent", "EndedEvent")]),
     ("`check --json`", &[]),
+    ("`doctor --json`", &[("cli/doctor/finding", "Finding")]),
     ("`keys list --json` and `keys schema --json`", &[("cli/keys/definition", "KeyDefinition")]),
     (
         "`schemas list --json` and `schemas show --json`",
@@ -48,6 +49,7 @@ const MORE: &[(&str, &[&str])] = &[
         &["payload", "payload_text", "payload_base64", "payload_bytes", "payload_sha256", "cut", "proof"],
     ),
     ("`check --json`", &["ok", "problems", "found"]),
+    ("`doctor --json`", &["area", "file", "line", "column"]),
     ("`stop --json`", &["result", "pid", "killed", "consumers", "message"]),
     (
         "`verify --json`",
