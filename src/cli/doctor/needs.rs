@@ -201,7 +201,7 @@ impl NeedList<'_> {
         let makes = NeedWeight::MakesConsumer(Box::new(settings.clone()));
         self.api(&format!("CONSUMER.CREATE.{stream}.{durable}{filter}"), &make, makes);
         // A source that ends sends itself what it has asked for and not got.
-        let purpose = "to stop at once, without 2 s for each source";
+        let purpose = "to stop at once, not after 2 s";
         self.put(true, INBOX.to_owned(), None, purpose, NeedWeight::Helpful);
         if settings.ack == AckMode::Auto {
             let purpose = format!("to hand {reader} over at the end, without 5 s for the next router");
@@ -265,8 +265,6 @@ impl NeedList<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::folder;
 
@@ -289,8 +287,47 @@ mod tests {
             [dead_letter]
             file = "dead.ndjson"
         "#;
-        let config = folder::parse(Path::new("/nowhere"), [("trommel.toml", text)]).unwrap();
-        insta::assert_snapshot!(RouterNeeds::of(&config, false).block());
+        let config = folder::parse(&std::env::temp_dir(), [("trommel.toml", text)]).unwrap();
+        insta::assert_snapshot!(RouterNeeds::of(&config, false).block(), @r#"
+        permissions {
+          publish = [
+            # to read source `in`
+            "$JS.hub.API.STREAM.INFO.IN"
+            "$JS.API.STREAM.INFO.IN"
+            "$JS.hub.API.CONSUMER.INFO.IN.d"
+            "$JS.API.CONSUMER.INFO.IN.d"
+            "$JS.hub.API.CONSUMER.MSG.NEXT.IN.d"
+            "$JS.API.CONSUMER.MSG.NEXT.IN.d"
+            # to settle events of source `in`
+            "$JS.ACK.IN.d.>"
+            # to settle events of source `in`, where the server puts domain and account in front
+            "$JS.ACK.*.*.IN.d.>"
+            # to create or change the consumer of source `in`
+            "$JS.hub.API.CONSUMER.CREATE.IN.d.in.>"
+            "$JS.API.CONSUMER.CREATE.IN.d.in.>"
+            # to stop at once, not after 2 s
+            "_INBOX.>"
+            # to read single messages of source `in` again
+            "$JS.hub.API.STREAM.MSG.GET.IN"
+            "$JS.API.STREAM.MSG.GET.IN"
+            # to publish in order and in batches to the streams of sink `out`
+            "$JS.hub.API.STREAM.INFO.*"
+            "$JS.API.STREAM.INFO.*"
+            # to publish outputs of sink `out`
+            "out.>"
+            # to let `trommel doctor` see permissions, limits, and streams by their subjects
+            "$SYS.REQ.USER.INFO"
+            "$JS.hub.API.INFO"
+            "$JS.API.INFO"
+            "$JS.hub.API.STREAM.NAMES"
+            "$JS.API.STREAM.NAMES"
+          ]
+          subscribe = [
+            # to get answers
+            "_INBOX.>"
+          ]
+        }
+        "#);
         let held = RouterNeeds::of(&config, true).block();
         assert!(held.contains("$KV.trommel_tenures.>"), "{held}");
     }

@@ -85,11 +85,12 @@ async fn findings(view: &ServerView<'_>, unmet: &[UnmetPermission<'_>]) -> Vec<F
         let action = if *publish { "publish to" } else { "subscribe to" };
         let finding = match access {
             SubjectAccess::Part => {
-                let message = format!("permission to {action} only a part of `{subject}`, {purpose}");
+                let message =
+                    format!("permission to {action} only a part of `{subject}`, all of which is needed {purpose}");
                 Finding::warning("no_permission", message)
             }
             _ => {
-                let message = format!("no permission to {action} `{subject}`, {purpose}");
+                let message = format!("no permission to {action} `{subject}`, which is needed {purpose}");
                 let is_vital = is_vital(view, &need.weight).await;
                 if is_vital {
                     Finding::error("no_permission", message)
