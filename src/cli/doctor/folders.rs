@@ -110,7 +110,7 @@ fn free_room(free: u64, path: &Path) -> Finding {
     let hint = "make room, or name a folder on another disk";
     match free {
         ..NONE => Finding::error("disk", message).hint(hint),
-        ..LITTLE => Finding::warning("disk", message).hint(hint),
+        NONE..LITTLE => Finding::warning("disk", message).hint(hint),
         _ => Finding::ok(message),
     }
 }

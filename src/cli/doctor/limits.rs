@@ -5,7 +5,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::finding::Finding;
 use crate::{
-    config::{Config, SourceKind, machine_memory},
+    config::{Config, SourceConfig, SourceKind, machine_memory},
     folder::DeclaredPlaces,
 };
 
@@ -35,20 +35,17 @@ fn open_files(limit: Option<u64>) -> Finding {
 /// Listeners that want more connections than they get.
 fn connections(config: &Config, limit: u64) -> Vec<Finding> {
     let share = usize::try_from(limit / 4).unwrap_or(usize::MAX);
-    let sources = config.sources.iter().filter_map(|source| match &source.kind {
-        SourceKind::Http(http) if http.connections > share => Some((source, http)),
-        _ => None,
-    });
-    let finding = |(source, http): (&crate::config::SourceConfig, &Box<crate::config::HttpSource>)| {
+    let few = |source: &SourceConfig| {
+        let SourceKind::Http(http) = &source.kind else { return None };
+        let wanted = Some(http.connections).filter(|wanted| *wanted > share)?;
         let message = format!(
-            "source `{}` takes {share} connections instead of {}: a quarter of all open files",
-            source.name, http.connections
+            "source `{}` takes {share} connections instead of {wanted}: a quarter of all open files",
+            source.name
         );
-        Finding::warning("open_files", message)
-            .hint("raise the limit of open files: `ulimit -Hn`")
-            .at(http.place.clone())
+        let hint = "raise the limit of open files: `ulimit -Hn`";
+        Some(Finding::warning("open_files", message).hint(hint).at(http.place.clone()))
     };
-    sources.map(finding).collect()
+    config.sources.iter().filter_map(few).collect()
 }
 
 /// `memory` is what the machine has, or the control group that the process is in.
