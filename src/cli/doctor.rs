@@ -145,14 +145,16 @@ async fn examine_server(config: &Config, places: &DeclaredPlaces, needs: &Router
     let mut server = AreaReport { area: DoctorArea::Server, findings };
     let Some(connection) = connection else { return vec![server] };
     let view = ServerView::new(connection, config, places).await;
-    let (account, permissions, streams, consumers, sinks) = tokio::join!(
-        examined(DoctorArea::Server, account::examine(&view, needs)),
+    server.findings.extend(account::examine(&view, needs));
+    if !view.has_jetstream() {
+        return vec![server, examined(DoctorArea::Permissions, permissions::examine(&view, needs)).await];
+    }
+    let (permissions, streams, consumers, sinks) = tokio::join!(
         examined(DoctorArea::Permissions, permissions::examine(&view, needs)),
         examined(DoctorArea::Streams, streams::examine(&view)),
         examined(DoctorArea::Consumers, consumers::examine(&view)),
         examined(DoctorArea::Sinks, destinations::examine(&view)),
     );
-    server.findings.extend(account.findings);
     vec![server, permissions, streams, consumers, sinks]
 }
 

@@ -177,6 +177,8 @@ async fn an_account_without_jetstream_is_told() {
     let diagnosis = Diagnosis::of(&example(&server.url()));
     assert_eq!(diagnosis.code, 2);
     assert_eq!(diagnosis.find("server", "there is no JetStream for this account").0, "error");
+    // Once is enough.
+    assert_eq!(diagnosis.troubles().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +300,7 @@ fn credentials_that_have_ended_are_told() {
     assert_eq!(diagnosis.code, 2);
     assert_eq!(diagnosis.find("credentials", "router.creds` ended at 2023-11-14T22:13:20Z").0, "error");
     assert_eq!(diagnosis.find("credentials", "ca.pem` ended at 2021-02-03T00:00:00Z").0, "error");
-    assert_eq!(diagnosis.find("credentials", "every user of this machine may read the secret").0, "warning");
+    assert_eq!(diagnosis.find("folder", "all users of this machine can read `router.creds`").0, "warning");
     let text = format!("{:?}", diagnosis.findings);
     assert!(!text.contains(SEED) && !text.contains(&claims), "{text}");
 }

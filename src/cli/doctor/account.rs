@@ -5,7 +5,6 @@ use bytesize::ByteSize;
 use super::{finding::Finding, needs::RouterNeeds, server::ServerView};
 use crate::{
     app,
-    cli::streams::chain,
     config::{AckMode, Config, SourceKind, StateKeeping, StreamConfig},
     nats::{AccountInfo, AccountLimits, AccountUsage, ApiError, code},
 };
@@ -72,13 +71,13 @@ fn wants(config: &Config, has: fn(&StreamConfig) -> bool) -> bool {
     config.streams.iter().any(has)
 }
 
-pub(super) async fn examine(view: &ServerView<'_>, needs: &RouterNeeds) -> Vec<Finding> {
+pub(super) fn examine(view: &ServerView<'_>, needs: &RouterNeeds) -> Vec<Finding> {
     let version = view.connection.server().version;
     let mut findings = features(view.config, &version, |since| view.connection.is_at_least(since));
     findings.extend(view.clock());
     if needs.has_jetstream() {
-        match view.connection.account_info().await {
-            Ok(info) => findings.extend(account(view, &info)),
+        match &view.account {
+            Ok(info) => findings.extend(account(view, info)),
             Err(error) => findings.push(unknown(error)),
         }
     }
@@ -98,8 +97,8 @@ fn features(config: &Config, version: &str, has: impl Fn((i64, i64)) -> bool) ->
     missing.map(finding).collect()
 }
 
-fn unknown(error: ApiError) -> Finding {
-    match &error {
+fn unknown(error: &ApiError) -> Finding {
+    match error {
         ApiError::NoPermission(_) => {
             let message = format!("the limits of the account are not known: {error}");
             Finding::warning("not_looked_at", message).hint("allow to publish to `$JS.API.INFO`")
@@ -107,14 +106,14 @@ fn unknown(error: ApiError) -> Finding {
         ApiError::NoResponders(_) => no_jetstream(error),
         // Not enabled for the account, or not on the server.
         ApiError::Refused { code: code::NO_JETSTREAM | 10_076, .. } => no_jetstream(error),
-        _ => Finding::error("no_answer", format!("the account can't be looked at: {}", chain(error))),
+        _ => Finding::error("no_answer", format!("the account can't be looked at: {error}")),
     }
 }
 
-fn no_jetstream(error: ApiError) -> Finding {
+fn no_jetstream(error: &ApiError) -> Finding {
     let hint = "turn it on: `jetstream { store_dir: … }` in the server's configuration, and `jetstream: enabled` for the \
         account; with a domain, is `domain` of `[nats]` right?";
-    Finding::error("no_jetstream", format!("there is no JetStream for this account: {}", chain(error))).hint(hint)
+    Finding::error("no_jetstream", format!("there is no JetStream for this account: {error}")).hint(hint)
 }
 
 fn account(view: &ServerView<'_>, info: &AccountInfo) -> Vec<Finding> {

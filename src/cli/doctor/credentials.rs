@@ -1,4 +1,5 @@
-//! Files with secrets and certificates: readable, private, and valid for a while.
+//! Files by which the router and the server know each other: readable, private, and valid for a
+//! while. All other secrets are looked at with the folder.
 
 use std::{fs, path::Path};
 
@@ -6,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::finding::Finding;
 use crate::{
-    config::{ApiToken, ClientAuth, Config, ConfigPlace, KeptIn, NatsAuth, NatsConfig, SourceKind},
+    config::{Config, ConfigPlace, NatsAuth, NatsConfig},
     folder::DeclaredPlaces,
     nats::{CertificateTimes, certificate_times, credentials_expiry},
     ownership,
@@ -16,17 +17,9 @@ use crate::{
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 pub(super) fn examine(config: &Config, places: &DeclaredPlaces) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if let Some(nats) = &config.nats {
-        findings.extend(identity(nats, &places.of("nats", None)));
-        findings.extend(certificates(nats, &places.of("nats", None)));
-    }
-    for (kept, place) in secrets(config, places) {
-        if let KeptIn::File(path) = kept {
-            findings.extend(mode(path, &place));
-        }
-    }
-    findings
+    let Some(nats) = &config.nats else { return Vec::new() };
+    let place = places.of("nats", None);
+    identity(nats, &place).into_iter().chain(certificates(nats, &place)).collect()
 }
 
 /// The file that says to NATS who the router is.
@@ -43,7 +36,7 @@ fn identity(nats: &NatsConfig, place: &ConfigPlace) -> Vec<Finding> {
         Ok(Some(end)) => ending(&format!("the JWT in {shown}"), end, Timestamp::now(), hint, place),
         Err(error) => Finding::error("credentials", format!("{error:#}")).at(place.clone()),
     };
-    [ends].into_iter().chain(mode(path, place)).collect()
+    [ends].into_iter().chain(foreign(path, place)).collect()
 }
 
 fn certificates(nats: &NatsConfig, place: &ConfigPlace) -> Vec<Finding> {
@@ -55,7 +48,8 @@ fn certificates(nats: &NatsConfig, place: &ConfigPlace) -> Vec<Finding> {
             Err(error) => findings.push(Finding::error("certificate", format!("{error:#}")).at(place.clone())),
         }
     }
-    findings.extend(nats.tls_client.iter().filter_map(|(_, key)| mode(key, place)));
+    let key = nats.tls_client.iter().map(|(_, key)| key);
+    findings.extend(key.filter_map(|key| foreign(key, place).or_else(|| readable(key, place))));
     findings
 }
 
@@ -80,52 +74,22 @@ fn ending(what: &str, end: Timestamp, now: Timestamp, hint: &str, place: &Config
     Finding::ok(format!("{what} ends at {end}"))
 }
 
-/// A secret that others may read or replace.
-fn mode(path: &Path, place: &ConfigPlace) -> Option<Finding> {
+/// A file that others may replace.
+fn foreign(path: &Path, place: &ConfigPlace) -> Option<Finding> {
     // A file that is missing is a problem of the folder.
-    let found = fs::metadata(path).ok()?;
+    let foreign = ownership::check(&fs::metadata(path).ok()?).err()?;
     let shown = path.display();
-    if let Err(foreign) = ownership::check(&found) {
-        let message = format!("the secret in `{shown}` is not only ours: {foreign}");
-        return Some(Finding::warning("secret_mode", message).hint(format!("`chmod 600 {shown}`")).at(place.clone()));
-    }
-    ownership::is_readable_by_others(&found).then(|| {
-        let message = format!("every user of this machine may read the secret in `{shown}`");
-        Finding::warning("secret_mode", message).hint(format!("`chmod 600 {shown}`")).at(place.clone())
-    })
+    let message = format!("the secret in `{shown}` is not only ours: {foreign}");
+    Some(Finding::warning("secret_mode", message).hint(format!("`chmod 600 {shown}`")).at(place.clone()))
 }
 
-/// Secrets that the router reads, with their places.
-fn secrets<'a>(config: &'a Config, places: &DeclaredPlaces) -> Vec<(&'a KeptIn, ConfigPlace)> {
-    let mut secrets = Vec::new();
-    let admin = places.of("admin", None);
-    secrets.extend(config.admin.iter().filter_map(|admin| admin.token.as_ref()).map(|kept| (kept, admin.clone())));
-    for api in config.api.iter().chain(config.apis.iter().map(|(_, api)| api)) {
-        let kept = match &api.token {
-            Some(ApiToken::Kept(kept)) => kept,
-            Some(ApiToken::Login(login)) => &login.secret,
-            None => continue,
-        };
-        secrets.push((kept, api.place.clone()));
-    }
-    if let Some(settings) = &config.self_service {
-        let kept = settings.token.iter().chain(&settings.tenants);
-        secrets.extend(kept.map(|kept| (kept, settings.place.clone())));
-    }
-    for source in &config.sources {
-        let SourceKind::Http(http) = &source.kind else { continue };
-        let kept: Vec<_> = match &http.auth {
-            None => continue,
-            Some(ClientAuth::Token(kept) | ClientAuth::Tenants(kept)) => vec![kept],
-            Some(ClientAuth::Clients(clients)) => clients.iter().map(|client| &client.token).collect(),
-            Some(ClientAuth::Signature(kept)) => kept.iter().collect(),
-            Some(ClientAuth::Lark(apps)) => {
-                apps.iter().flat_map(|app| app.encrypt_keys.iter().chain(&app.tokens)).collect()
-            }
-        };
-        secrets.extend(kept.into_iter().map(|kept| (kept, http.place.clone())));
-    }
-    secrets
+/// The key of a certificate that every user of this machine may read. With all other secrets, the
+/// folder is looked at for that.
+fn readable(path: &Path, place: &ConfigPlace) -> Option<Finding> {
+    fs::metadata(path).ok().filter(ownership::is_readable_by_others)?;
+    let shown = path.display();
+    let message = format!("all users of this machine can read `{shown}`");
+    Some(Finding::warning("secret_mode", message).hint(format!("`chmod 600 {shown}`")).at(place.clone()))
 }
 
 #[cfg(test)]

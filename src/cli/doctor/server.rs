@@ -11,7 +11,10 @@ use crate::{
     cli::streams::chain,
     config::{Config, ConfigPlace, NatsConfig},
     folder::DeclaredPlaces,
-    nats::{self, ApiError, ConnectError, ConnectTrouble, ConnectedServer, Connection, ConnectionLife, UserInfo},
+    nats::{
+        self, AccountInfo, ApiError, ConnectError, ConnectTrouble, ConnectedServer, Connection, ConnectionLife,
+        UserInfo,
+    },
 };
 
 /// Difference of the clocks from which on it matters.
@@ -23,6 +26,7 @@ pub(super) struct ServerView<'a> {
     pub(super) config: &'a Config,
     pub(super) places: &'a DeclaredPlaces,
     pub(super) user: Result<UserInfo, ApiError>,
+    pub(super) account: Result<AccountInfo, ApiError>,
     /// Time at which the user was asked for, and that of the answer.
     asked: [Timestamp; 2],
 }
@@ -31,7 +35,14 @@ impl<'a> ServerView<'a> {
     pub(super) async fn new(connection: Connection, config: &'a Config, places: &'a DeclaredPlaces) -> Self {
         let before = Timestamp::now();
         let user = connection.user_info().await;
-        Self { connection, config, places, user, asked: [before, Timestamp::now()] }
+        let asked = [before, Timestamp::now()];
+        let account = connection.account_info().await;
+        Self { connection, config, places, user, account, asked }
+    }
+
+    /// Returns whether streams and consumers can be asked for at all.
+    pub(super) fn has_jetstream(&self) -> bool {
+        matches!(self.account, Ok(_) | Err(ApiError::NoPermission(_)))
     }
 
     /// The clock of this machine against that of the server, if the server told it.

@@ -27,7 +27,7 @@ pub(super) async fn examine(view: &ServerView<'_>) -> Vec<Finding> {
         streams.iter().zip(&examined).filter(|(_, examined)| examined.is_missing).map(|(stream, _)| stream).collect();
     let mut findings: Vec<_> = examined.into_iter().flat_map(|examined| examined.findings).collect();
     if !missing.is_empty() {
-        findings.extend(room(view, &missing).await);
+        findings.extend(room(view, &missing));
     }
     findings
 }
@@ -152,9 +152,9 @@ fn cluster(name: &str, info: &StreamInfo) -> Vec<Finding> {
 }
 
 /// Limits of the account that the missing streams would break.
-async fn room(view: &ServerView<'_>, missing: &[&StreamConfig]) -> Vec<Finding> {
+fn room(view: &ServerView<'_>, missing: &[&StreamConfig]) -> Vec<Finding> {
     // A missing permission is told with the account.
-    let Ok(account) = view.connection.account_info().await else { return Vec::new() };
+    let Ok(account) = &view.account else { return Vec::new() };
     let (usage, limits) = (account.usage, account.usage.limits);
     let mut findings = Vec::new();
     if let Some(most) = limit(limits.max_streams).filter(|most| usage.streams + missing.len() as u64 > *most) {
