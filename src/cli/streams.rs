@@ -100,6 +100,9 @@ struct StreamReport<'a> {
     /// `as_declared`, or the action that was or would be taken.
     result: &'static str,
     differences: Vec<FieldDifference>,
+    /// Fields that differ and that the server does not change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fixed: Vec<String>,
     /// Subjects that are not declared, and stay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kept_subjects: Vec<String>,
@@ -109,12 +112,17 @@ impl<'a> StreamReport<'a> {
     /// Builds a report; `create` and `update` are the words for these results.
     fn new(stream: &'a StreamConfig, compared: StreamComparison, create: &'static str, update: &'static str) -> Self {
         let StreamComparison { change, kept_subjects } = compared;
+        let mut fixed = Vec::new();
         let (result, differences) = match change {
             StreamChange::Created(differences) => (create, differences),
-            StreamChange::Updated(differences) => (update, differences),
+            StreamChange::Updated(differences) => {
+                let found = differences.iter().filter(|difference| difference.is_fixed_in_stream());
+                fixed.extend(found.map(|difference| difference.field.clone()));
+                (update, differences)
+            }
             StreamChange::AsWanted => ("as_declared", Vec::new()),
         };
-        Self { stream: &stream.name, result, differences, kept_subjects }
+        Self { stream: &stream.name, result, differences, fixed, kept_subjects }
     }
 
     fn text(&self) -> String {
@@ -125,6 +133,12 @@ impl<'a> StreamReport<'a> {
                 true => format!("  {}: {wanted}", difference.field),
                 false => format!("  {}: {found} -> {wanted}", difference.field),
             });
+        }
+        if !self.fixed.is_empty() {
+            lines.push(format!(
+                "  can't be changed: {}; declare what it has, or recreate it, which deletes its messages",
+                self.fixed.join(", ")
+            ));
         }
         if !self.kept_subjects.is_empty() {
             lines.push(format!("  keeps subjects that are not declared: {}", serde_json::json!(self.kept_subjects)));
