@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     app,
-    cli::{CacheArgs, check::counted, exit, keys, refusal::CommandRefusal, runtime},
+    cli::{CacheArgs, check::counted, exit, keys, refusal::CommandRefusal, runtime, streams::no_server},
     config::Config,
     folder::DeclaredPlaces,
 };
@@ -86,6 +86,7 @@ impl DoctorCommand {
 
     async fn print_permissions(&self) -> Result<ExitCode, CommandRefusal> {
         let config = app::load(&self.dir).await?;
+        config.nats.as_ref().ok_or_else(no_server)?;
         let loader = app::rehearse(&config, self.cache.code()).await?;
         keys::print(&RouterNeeds::of(&config, loader.holds_upstream()).block())?;
         Ok(ExitCode::SUCCESS)

@@ -74,11 +74,7 @@ impl FolderArgs {
     /// Returns the streams that a run would ensure, and a connection to the server.
     async fn open_streams(&self) -> Result<(Vec<StreamConfig>, Connection), CommandRefusal> {
         let config = folder::load(&self.dir)?;
-        let Some(settings) = &config.nats else {
-            let refusal =
-                CommandRefusal::new(RefusalKind::Precondition, "no_server", "the configuration names no server");
-            return Err(refusal.hint("add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"`"));
-        };
+        let settings = config.nats.as_ref().ok_or_else(no_server)?;
         let connection = nats::connect(settings, "streams", ConnectionLife::Single).await.map_err(unconnected)?;
         Ok((app::declared_streams(&config, &connection).await, connection))
     }
@@ -145,6 +141,12 @@ impl<'a> StreamReport<'a> {
         }
         lines.join("\n")
     }
+}
+
+/// Refusal for a folder without a server.
+pub(super) fn no_server() -> CommandRefusal {
+    let refusal = CommandRefusal::new(RefusalKind::Precondition, "no_server", "the configuration names no server");
+    refusal.hint("add `[nats]` with, say, `url = \"nats://127.0.0.1:4222\"`")
 }
 
 fn unconnected(error: ConnectError) -> CommandRefusal {

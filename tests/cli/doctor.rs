@@ -183,13 +183,18 @@ async fn an_account_without_jetstream_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_the_account_that_a_run_would_break_are_told() {
-    let account = "accounts { A { jetstream: { max_streams: 2, max_bytes_required: true, max_ack_pending: 1000 }, \
+    let account = "accounts { A { jetstream: { max_streams: 2, max_consumers: 1, max_bytes_required: true, max_ack_pending: 1000 }, \
         users: [{ user: a, password: x }] } }\nno_auth_user: a";
     let server = NatsServer::with_config(account).await;
     let diagnosis = Diagnosis::of(&example(&server.url()));
     assert_eq!(diagnosis.find("streams", "a run makes 3 streams, and the account has 0 of 2").0, "error");
     assert_eq!(diagnosis.find("streams", "stream `ORDERS` has no `max_bytes`"), ("error", Some(10)));
     assert_eq!(diagnosis.find("server", "messages unacknowledged, and the account allows 1000").0, "error");
+    let more = "[[source]]\nname = \"more\"\ntype = \"jetstream\"\nstream = \"ORDERS\"\ndurable = \"more\"\n";
+    let folder = example(&server.url());
+    let settings = folder.read("trommel.toml") + more;
+    let diagnosis = Diagnosis::of(&folder.write("trommel.toml", &settings));
+    assert_eq!(diagnosis.find("consumers", "a run makes 2 consumers, and the account has 0 of 1").0, "error");
 }
 
 /// What the server has, against what the folder declares.
@@ -206,6 +211,9 @@ async fn streams_and_consumers_that_do_not_fit_are_told_apart() {
     make("EUROPE", &["orders.eu.>"], stream::StorageType::File).await;
     make("ALERTS", &["alerts.>"], stream::StorageType::Memory).await;
     let events = make("EVENTS", &["events.>"], stream::StorageType::File).await;
+    let consumer_limits = Some(stream::ConsumerLimits { max_ack_pending: 100, inactive_threshold: Duration::ZERO });
+    let limited = stream::Config { name: "LIMITED".into(), consumer_limits, ..Default::default() };
+    context.create_stream(limited).await.unwrap();
     let none = consumer::AckPolicy::None;
     for (durable, ack_policy) in [("fixed", none), ("foreign", consumer::AckPolicy::Explicit)] {
         let headers_only = durable == "foreign";
@@ -227,6 +235,7 @@ async fn streams_and_consumers_that_do_not_fit_are_told_apart() {
         source("foreign", "EVENTS", "foreign", ""),
         source("outside", "EVENTS", "outside", "subjects = [\"invoices.>\"]"),
         source("nowhere", "EVENT", "nowhere", ""),
+        source("limited", "LIMITED", "limited", ""),
     ];
     let sink =
         |name: &str, subject: &str| format!("[[sink]]\nname = \"{name}\"\ntype = \"nats\"\nsubject = \"{subject}\"\n");
@@ -256,6 +265,7 @@ async fn streams_and_consumers_that_do_not_fit_are_told_apart() {
         diagnosis.find("consumers", "asks stream `EVENTS` for `invoices.>`, and that has only `events.>`").0,
         "error"
     );
+    assert_eq!(diagnosis.find("consumers", "source `limited` lets a consumer have 100 open messages").0, "warning");
     let nowhere = diagnosis.findings.iter().find(|finding| finding["message"].as_str().unwrap().contains("`EVENT`"));
     assert_eq!(nowhere.unwrap()["hint"], "did you mean `EVENTS`?");
     assert_eq!(diagnosis.find("sinks", "no stream takes what sink `lost` publishes to `lost.{event_type}`").0, "error");
@@ -348,6 +358,14 @@ fn an_api_is_reached_without_a_request() {
     let output = folder.trommel(&["doctor"]).env("TROMMEL_TEST_TOKEN", "x").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(&format!("warning: the API at `{address}` does not answer")), "{text}");
+}
+
+#[test]
+fn a_folder_without_a_server_has_no_permissions() {
+    let output = lines("").trommel(&["doctor"]).arg("--permissions").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && text.starts_with("error: the configuration names no server"), "{text}");
+    assert!(output.stdout.is_empty());
 }
 
 #[test]

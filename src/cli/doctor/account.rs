@@ -106,7 +106,10 @@ fn unknown(error: &ApiError) -> Finding {
         ApiError::NoResponders(_) => no_jetstream(error),
         // Not enabled for the account, or not on the server.
         ApiError::Refused { code: code::NO_JETSTREAM | 10_076, .. } => no_jetstream(error),
-        _ => Finding::error("no_answer", format!("the account can't be looked at: {error}")),
+        _ => {
+            let finding = Finding::error("no_answer", format!("the account can't be looked at: {error}"));
+            finding.hint("is more than half of the cluster up? JetStream needs that")
+        }
     }
 }
 
