@@ -174,12 +174,7 @@ async fn what_the_server_refuses_to_change_is_named() {
     error: stream `B` can't be changed (`storage` is "file", wanted "memory"): declare what it has, or recreate it, which deletes its messages: the server says: stream configuration update can not change storage type (error code 10052)
     "#);
     let (_, planned, _) = streams(&changed, "plan", &[]);
-    assert_snapshot!(planned, @r#"
-    A: as declared
-    B: to update
-      storage: "file" -> "memory"
-      can't be changed: storage; declare what it has, or recreate it, which deletes its messages
-    "#);
+    assert!(planned.contains("\n  can't be changed: storage; declare what it has, or recreate it"), "{planned}");
     let (_, planned, _) = streams(&changed, "plan", &["--json"]);
     assert_eq!(json_of(&planned)["streams"][1]["fixed"], json!(["storage"]));
     let (code, _, stderr) = streams(&changed, "ensure", &["--json"]);
