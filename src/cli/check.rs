@@ -24,6 +24,9 @@ pub struct CheckCommand {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Exit with 2 for warnings, too
+    #[arg(long)]
+    pub deny_warnings: bool,
     #[command(flatten)]
     pub cache: CacheArgs,
 }
@@ -42,7 +45,11 @@ impl CheckCommand {
             Ok(config)
         });
         self.print(&checked, &mut terminal::stdout(), &mut terminal::stderr())?;
-        Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
+        Ok(if self.accepts(&checked) { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
+    }
+
+    fn accepts(&self, checked: &Result<Config, Problems>) -> bool {
+        checked.as_ref().is_ok_and(|config| config.warnings.is_empty() || !self.deny_warnings)
     }
 
     fn print(
@@ -56,7 +63,11 @@ impl CheckCommand {
             Err(problems) => (None, problems.iter().collect::<Vec<_>>()),
         };
         if self.json {
-            return writeln!(stdout, "{}", json!({ "ok": found.is_some(), "problems": problems, "found": found }));
+            return writeln!(
+                stdout,
+                "{}",
+                json!({ "ok": self.accepts(checked), "problems": problems, "found": found })
+            );
         }
         for problem in &problems {
             writeln!(stderr, "{problem}")?;
@@ -152,7 +163,7 @@ mod tests {
         fs::write(dir.path().join("keys/a.toml"), keys).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let checked = crate::folder::load(dir.path());
-        CheckCommand { dir: "router".into(), json, cache: CacheArgs::default() }
+        CheckCommand { dir: "router".into(), json, deny_warnings: false, cache: CacheArgs::default() }
             .print(&checked, &mut stdout, &mut stderr)
             .unwrap();
         [stdout, stderr].map(|text| String::from_utf8(text).unwrap())
@@ -219,9 +230,17 @@ mod tests {
     #[test]
     fn the_exit_code_tells_them_apart() {
         let dir = tempfile::tempdir().unwrap();
-        let check = CheckCommand { dir: dir.path().into(), json: true, cache: CacheArgs::default() };
+        let check =
+            CheckCommand { dir: dir.path().into(), json: true, deny_warnings: false, cache: CacheArgs::default() };
         assert_eq!(check.clone().execute().unwrap(), ExitCode::from(2));
         fs::write(dir.path().join("trommel.toml"), GOOD).unwrap();
-        assert_eq!(check.execute().unwrap(), ExitCode::SUCCESS);
+        assert_eq!(check.clone().execute().unwrap(), ExitCode::SUCCESS);
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        fs::write(dir.path().join("keys/a.toml"), format!("{KEY}buffer_size = 2000\n")).unwrap();
+        assert_eq!(check.clone().execute().unwrap(), ExitCode::SUCCESS);
+        let strict = CheckCommand { deny_warnings: true, ..check };
+        assert_eq!(strict.clone().execute().unwrap(), ExitCode::from(2));
+        fs::write(dir.path().join("keys/a.toml"), KEY).unwrap();
+        assert_eq!(strict.execute().unwrap(), ExitCode::SUCCESS);
     }
 }

@@ -319,7 +319,10 @@ fn console_events_are_asked_for_as_scopes_are() {
 #[test]
 fn keys_that_nobody_routes_want_nothing() {
     let key = "[[key]]\nkey = \"mail\"\nsubject = \"mail.>\"\nauth_types = [\"user\"]\nscopes = [\"a\"]\n";
-    assert_eq!(folder("", key).load().warnings, []);
+    assert_snapshot!(folder("", key).warnings(), @r#"
+    keys/mail.toml:1:1: warning: key `mail` has no route: nothing of it reaches a sink
+      add `[[route]]` with `key = "mail"` and `sinks`; without one, only `trommel consume` gets its events
+    "#);
     assert_snapshot!(problems("", &format!("{key}{ROUTE}")), @r"
     keys/mail.toml:7:1: key `mail` needs the auth type `user`, and `[api]` names none
       say with `auth_types` in `[api]` what the identity is

@@ -61,12 +61,12 @@ fn the_dedup_window_can_be_turned_off() {
 #[test]
 fn workers_and_buffer_size_are_brought_into_range() {
     for (written, workers, buffer) in [("0", 1, 100), ("-3", 1, 100), ("1000", 1000, 1000), ("1001", 1001, 1000)] {
-        let config = small(&format!("{KEY}workers = {written}\nbuffer_size = {written}\n"));
+        let config = small(&format!("{ROUTE}{KEY}workers = {written}\nbuffer_size = {written}\n"));
         let key = &config.registry.keys[0];
         assert_eq!((key.workers, key.buffer_size), (count(workers), count(buffer)), "{written}");
         let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
         if written == "1001" {
-            assert_snapshot!(warnings.join("\n"), @"keys/orders.toml:5:15: warning: `buffer_size` is at most 1000: 1000 is used instead of 1001");
+            assert_snapshot!(warnings.join("\n"), @"keys/orders.toml:8:15: warning: `buffer_size` is at most 1000: 1000 is used instead of 1001");
         } else {
             assert!(warnings.is_empty(), "{warnings:?}");
         }
@@ -129,7 +129,9 @@ subject = "large.{subject}"
 "#;
     let key = "[[key]]\nkey = \"orders\"\nevent_type = \"order.*\"\n";
     let folder = ConfigFolder::of(&[("trommel.toml", settings), ("keys/orders.toml", key)]);
-    assert_snapshot!(folder.warnings(), @r"
+    assert_snapshot!(folder.warnings(), @r#"
+    keys/orders.toml:1:1: warning: key `orders` has no route: nothing of it reaches a sink
+      add `[[route]]` with `key = "orders"` and `sinks`; without one, only `trommel consume` gets its events
     keys/orders.toml:3:14: warning: `event_type` is compared as it stands: wildcards mean nothing there
       patterns belong in `subject`
     trommel.toml:28:1: warning: sink `again` publishes what source `orders` reads
@@ -138,7 +140,7 @@ subject = "large.{subject}"
       events may go round for ever, unless every key turns the router's own outputs away
     trommel.toml:43:1: warning: sink `same` publishes what source `orders` reads
       events may go round for ever, unless every key turns the router's own outputs away
-    ");
+    "#);
 }
 
 #[test]

@@ -95,6 +95,7 @@ sinks = ["lagre"]
       did you mean `large`?
     keys/refunds.toml:2:8: string values must be quoted, expected literal string
       name = …
+      text stands in quotes
     trommel.toml:2:2: unknown field `pipelines`
       did you mean `pipeline`?
     trommel.toml:5:1: `durable` is missing

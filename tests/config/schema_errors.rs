@@ -192,10 +192,12 @@ fn schemas_that_a_key_can_not_read_are_warned_of() {
         ("schemas/fits.avsc", fits),
         ("schemas/other.avsc", other),
     ]);
-    assert_snapshot!(folder.warnings(), @r"
+    assert_snapshot!(folder.warnings(), @r#"
+    keys/orders.toml:1:1: warning: key `orders` has no route: nothing of it reaches a sink
+      add `[[route]]` with `key = "orders"` and `sinks`; without one, only `trommel consume` gets its events
     schemas/missing.avsc: warning: key `orders`, which reads by `order`, can read nothing of what `missing` writes: `missing` can't be read as `order`: the reader's field `n` of `Order` is not written, and has no default
       give fields that are missing a default in the reader's schema; `trommel schemas check` compares two
     schemas/partly.avsc: warning: key `orders`, which reads by `order`, can read only a part of what `partly` writes: the writer's `null` can't become the reader's `long`
       give fields that are missing a default in the reader's schema; `trommel schemas check` compares two
-    ");
+    "#);
 }

@@ -64,7 +64,8 @@ impl<'a> TomlDocument<'a> {
         let span = error.span().unwrap_or_default();
         let position = self.position(span.start);
         let excerpt = self.excerpt(position);
-        Problem { excerpt, ..Problem::error(self.place(span), error.message()) }
+        let hint = self.is_bare(position).then(|| "text stands in quotes".to_owned());
+        Problem { excerpt, hint, ..Problem::error(self.place(span), error.message()) }
     }
 
     pub(crate) fn place(&self, span: Range<usize>) -> ConfigPlace {
@@ -94,6 +95,14 @@ impl<'a> TomlDocument<'a> {
             false => (format!("{name}= …"), name.len() + 1),
         };
         Some(if column <= end { format!("{shown}\n{:>column$}", "^") } else { shown })
+    }
+
+    /// Returns whether the value at this position is text without quotes.
+    fn is_bare(&self, TextPosition { line, column }: TextPosition) -> bool {
+        let text = self.line(line - 1);
+        let Some((name, value)) = text.split_once('=') else { return false };
+        let word = value.trim_start().chars().next().is_some_and(char::is_alphabetic);
+        word && column > name.chars().count() && !["true", "false", "inf", "nan"].contains(&value.trim())
     }
 
     fn line(&self, index: usize) -> &str {

@@ -16,6 +16,7 @@ mod exec;
 mod file;
 mod filters;
 mod http;
+mod idle;
 mod isolation;
 mod keys;
 mod lark;

@@ -43,6 +43,29 @@ impl FolderFiles {
     }
 }
 
+/// Entries of a folder that [`files`] passes over though they look as if they were meant: files
+/// whose extension is written otherwise or one of `others`, and folders that hold such files.
+pub(crate) fn passed_over(folder: &Path, extension: &str, others: &[&str]) -> Vec<PathBuf> {
+    // A folder that can't be listed is reported where its files are read.
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut passed: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                return false;
+            }
+            if path.is_dir() {
+                return files(path, extension).is_ok_and(|found| !found.is_empty());
+            }
+            let found = path.extension().and_then(|found| found.to_str()).unwrap_or_default();
+            let is_meant = |meant: &str| found.eq_ignore_ascii_case(meant);
+            found != extension && (is_meant(extension) || others.iter().any(|other| is_meant(other)))
+        })
+        .collect();
+    passed.sort_unstable();
+    passed
+}
+
 /// The names of the files in `folder` with this extension, sorted; none if the folder does not
 /// exist. Hidden files are skipped, including those that editors and Kubernetes put beside the real
 /// ones.
@@ -77,6 +100,21 @@ impl AvailablePlugins {
         let stems = names.iter().filter_map(|name| Some(name.file_stem()?.to_str()?.to_owned()));
         let shown = folder.strip_prefix(dir).unwrap_or(folder);
         Ok(Self { folder: shown.to_owned(), names: stems.collect() })
+    }
+
+    /// Returns whether the components are this router's alone: those of a folder elsewhere may be
+    /// there for others.
+    pub(crate) fn are_own(&self) -> bool {
+        self.folder.is_relative() && !self.folder.starts_with("..")
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The file of a component, as the configuration writes its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.wasm"))
     }
 
     /// Checks that the filter's component exists.

@@ -16,9 +16,9 @@ use crate::{
     document::TomlDocument,
     endpoint::Endpoint,
     filters::{FILTERS, filter_files},
-    isolation,
+    idle, isolation,
     keys::{self, FolderContents, NamedKey},
-    listing::{AvailablePlugins, FolderFiles},
+    listing::{self, AvailablePlugins, FolderFiles},
     preset,
     problem::ProblemReport,
     routes::{self, KnownNames},
@@ -96,6 +96,10 @@ fn read(files: &FolderFiles) -> Result<Config, Problems> {
         check_apis(&registry, config, &report);
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }
+    if let (Some(config), false) = (&config, report.has_errors()) {
+        idle::warn(config, &registry, plugins.as_ref(), &report);
+        warn_of_passed_over(files, config, &report);
+    }
     let (config, warnings) = report.conclude(config)?;
     Ok(Config { registry, warnings, ..config })
 }
@@ -133,6 +137,30 @@ pub fn load_registry(config: &Config) -> Result<RegistryConfig, Problems> {
     let (registry, warnings) = report.conclude(Some(registry))?;
     warnings.iter().for_each(Problem::warn);
     Ok(registry)
+}
+
+/// Warns of files that look like those of a router's folder and are none.
+fn warn_of_passed_over(files: &FolderFiles, config: &Config, report: &ProblemReport) {
+    if files.texts.is_some() {
+        return;
+    }
+    let folders: [(_, _, &[&str]); 2] =
+        [(&files.dir.join(KEYS), "toml", &["yaml", "yml", "json"]), (&config.plugins, "wasm", &["wat"])];
+    for (folder, extension, others) in folders {
+        for path in listing::passed_over(folder, extension, others) {
+            let (message, hint) = if path.is_dir() {
+                let hint = format!("move them to `{}`", folder.strip_prefix(&files.dir).unwrap_or(folder).display());
+                (format!("nothing in this folder is read, `*.{extension}` in it neither"), hint)
+            } else {
+                (
+                    format!("the file is passed over: it does not end in `.{extension}`"),
+                    "rename it, or move it away".to_owned(),
+                )
+            };
+            let place = ConfigPlace::file(path.strip_prefix(&files.dir).unwrap_or(&path));
+            report.add(Problem::warning(place, message).hint(hint));
+        }
+    }
 }
 
 /// Reports keys that let their filters call an API whose name there is not.

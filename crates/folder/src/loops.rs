@@ -5,6 +5,7 @@ use crate::{
         BusSink, EnvelopeFormat, EventField, NatsSink, OutputField, Problem, SinkConfig, SinkKind, SourceConfig,
         SourceKind, StreamConfig, SubjectForm, SubjectPlaceholder, TemplatePart,
     },
+    event::Pattern,
     table::{PlacedValue, TomlTable},
 };
 
@@ -31,27 +32,22 @@ pub(crate) fn warn(
 }
 
 fn feeds_stream(sink: &NatsSink, source: &SourceConfig, streams: &[StreamConfig]) -> bool {
-    match (sink.subject.literal(), sink.subject.0.as_slice()) {
-        (Some(subject), _) => reads(source, streams, subject),
+    if let [
+        TemplatePart::Value(SubjectPlaceholder {
+            field: OutputField::Event(EventField::Subject),
+            form: SubjectForm::Tokens,
+        }),
+    ] = sink.subject.0.as_slice()
+    {
         // The event leaves under the subject it came in with, unless the filter or the envelope
         // names another subject.
-        (
-            None,
-            [
-                TemplatePart::Value(SubjectPlaceholder {
-                    field: OutputField::Event(EventField::Subject),
-                    form: SubjectForm::Tokens,
-                }),
-            ],
-        ) => {
-            matches!(source.kind, SourceKind::JetStream(_) | SourceKind::Nats(_))
-                && !matches!(
-                    source.envelope,
-                    EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft
-                )
-        }
-        _ => false,
+        return matches!(source.kind, SourceKind::JetStream(_) | SourceKind::Nats(_))
+            && !matches!(source.envelope, EnvelopeFormat::Plain { subject: Some(_), .. } | EnvelopeFormat::Flowcraft);
     }
+    // One that begins with a placeholder may become anything, and is mostly meant to be something
+    // else.
+    let begins_fixed = |subjects: &Pattern| !subjects.as_str().starts_with(['*', '>']);
+    sink.subject.possible_subjects().filter(begins_fixed).is_some_and(|subjects| reads(source, streams, &subjects))
 }
 
 /// Returns whether `source` subscribes to the same bus and to a subject that the sink may fill in.
@@ -61,17 +57,17 @@ fn feeds_bus(sink: &BusSink, source: &SourceConfig) -> bool {
         && sink.subject.possible_subjects().is_some_and(|subjects| subjects.intersection(&bus.pattern).is_some())
 }
 
-/// Returns whether `source` is known to read `subject`: by its own subjects, or by those of its
-/// stream if that is declared.
-fn reads(source: &SourceConfig, streams: &[StreamConfig], subject: &str) -> bool {
+/// Returns whether `source` is known to read some of `subjects`: by its own subjects, or by those of
+/// its stream if that is declared.
+fn reads(source: &SourceConfig, streams: &[StreamConfig], subjects: &Pattern) -> bool {
+    let are_among = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.intersection(subjects).is_some());
     let jetstream = match &source.kind {
         SourceKind::JetStream(jetstream) => jetstream,
-        SourceKind::Nats(nats) => return nats.subjects.iter().any(|pattern| pattern.matches(subject)),
+        SourceKind::Nats(nats) => return are_among(&nats.subjects),
         _ => return false,
     };
     let stream = streams.iter().find(|stream| stream.name == jetstream.stream);
-    let in_stream = stream.is_none_or(|stream| stream.subjects.iter().any(|pattern| pattern.matches(subject)));
+    let in_stream = stream.is_none_or(|stream| are_among(&stream.subjects));
     let filters = &jetstream.subjects;
-    let asked_for = filters.iter().any(|pattern| pattern.matches(subject));
-    if filters.is_empty() { stream.is_some() && in_stream } else { in_stream && asked_for }
+    if filters.is_empty() { stream.is_some() && in_stream } else { in_stream && are_among(filters) }
 }

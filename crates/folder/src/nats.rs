@@ -89,6 +89,7 @@ fn servers(table: &TomlTable<'_>, urls: Vec<PlacedValue<String>>) -> (Vec<String
 }
 
 fn server(text: &str) -> Result<(String, Option<NatsAuth>), String> {
+    values::expanded(text)?;
     let absolute = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
     let mut url = Url::parse(&absolute).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "nats" | "tls") {

@@ -18,6 +18,10 @@ impl ProblemReport {
         self.0.borrow_mut().push(problem);
     }
 
+    pub(crate) fn has_errors(&self) -> bool {
+        self.0.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// Returns the result with its warnings, or all problems if one is an error. `result` is `None`
     /// only after an error.
     pub(crate) fn conclude<T>(self, result: Option<T>) -> Result<(T, Vec<Problem>), Problems> {

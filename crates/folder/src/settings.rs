@@ -35,6 +35,15 @@ const IN_FLIGHT_BYTES: u64 = 256 << 20;
 const DRAIN: Duration = Duration::from_secs(30);
 const MIN_LANES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
+/// Tables that other programs have, and what stands for them here.
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("log", "the command line: `--log LEVEL` and `--log-format`, or `TROMMEL_LOG`"),
+    ("logging", "the command line: `--log LEVEL` and `--log-format`, or `TROMMEL_LOG`"),
+    ("metrics", "`[admin]`, whose `listen` serves `/metrics`"),
+    ("transforms", "a key: `filter` names its component, in a file in `keys/`"),
+    ("transform", "a key: `filter` names its component, in a file in `keys/`"),
+];
+
 pub(crate) struct RouterSettings {
     /// The configuration without keys and routes.
     pub(crate) config: Config,
@@ -52,6 +61,9 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
     let dir = files.dir.as_path();
     for name in ["key", "route", "webhook"] {
         table.misplaced(name, "a file in `keys/`");
+    }
+    for (name, place) in ELSEWHERE {
+        table.misplaced(name, place);
     }
     let folders = |table: &mut TomlTable<'_>| (table.path("plugins"), table.path("schemas"));
     let (plugins_folder, schemas_folder) = table.table("folders", folders).unwrap_or_default();
@@ -133,6 +145,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         streams.extend(more);
     }
     sink::check_dead_stream(table, &streams, &dead_letter);
+    check_overlap(table, &streams);
     let streams: Vec<_> = streams.into_iter().map(|stream| stream.value).collect();
     loops::warn(table, &streams, &sources, &sinks);
 
@@ -172,6 +185,20 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
         table.error(memory.place, too_little.to_string(), Some(TooLittle::HINT.into()));
     }
     RouterSettings { config, sinks: taken.names.into_values().collect(), plugins, schemas, identity }
+}
+
+/// Reports streams that take the same subjects: a server refuses the second.
+fn check_overlap(table: &TomlTable<'_>, streams: &[PlacedValue<StreamConfig>]) {
+    for (number, PlacedValue { value: stream, place }) in streams.iter().enumerate() {
+        for PlacedValue { value: other, .. } in &streams[..number] {
+            let pairs = other.subjects.iter().flat_map(|one| stream.subjects.iter().map(move |two| (one, two)));
+            if let Some(both) = pairs.filter_map(|(one, two)| one.intersection(two)).next() {
+                let message = format!("streams `{}` and `{}` both take `{both}`", other.name, stream.name);
+                let hint = "a subject belongs to one stream: leave it out of one of them".to_owned();
+                table.error(place.clone(), message, Some(hint));
+            }
+        }
+    }
 }
 
 fn default_dedup() -> DedupConfig {

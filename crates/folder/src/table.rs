@@ -53,6 +53,22 @@ pub(crate) struct TomlTable<'a> {
     strict: bool,
 }
 
+/// Returns the word that stands here for one that other programs use, where there is one.
+fn synonym(word: &str) -> Option<&'static str> {
+    Some(match word {
+        // The type of a sink is a known word where it is asked for.
+        "file" | "stdin" | "input" => "lines",
+        "jetstream" | "nats-jetstream" | "nats_jetstream" | "js" => "nats",
+        "nats_js" => "jetstream",
+        "http" | "http_client" | "https" => "webhook",
+        "http_server" | "webhook" => "http",
+        "console" | "print" => "stdout",
+        "drop" | "blackhole" | "discard" => "null",
+        "process" | "subprocess" | "command" => "exec",
+        _ => return None,
+    })
+}
+
 impl<'a> TomlTable<'a> {
     pub(crate) fn read<T>(
         document: &'a TomlDocument<'a>,
@@ -198,7 +214,11 @@ impl<'a> TomlTable<'a> {
         let text = self.text(name)?;
         let choice = choices.iter().find(|(word, _)| *word == text);
         if choice.is_none() {
-            let hint = suggest(&text, choices.iter().map(|(word, _)| *word), "known words", "");
+            let words = || choices.iter().map(|(word, _)| *word);
+            let hint = match synonym(&text).filter(|meant| words().any(|word| word == *meant)) {
+                Some(meant) => format!("it is called `{meant}` here"),
+                None => suggest(&text, words(), "known words", ""),
+            };
             self.error(self.place_of(name), format!("`{name}` can't be `{text}`"), Some(hint));
         }
         choice.map(|(_, value)| value.clone())

@@ -95,8 +95,17 @@ pub fn header_name(text: &str) -> Result<String, &'static str> {
     if good { Ok(text.to_owned()) } else { Err(HEADER) }
 }
 
+/// Checks that a text holds nothing such as `${NAME}`, which looks as if it were replaced.
+pub fn expanded(text: &str) -> Result<(), String> {
+    match text.contains("${") {
+        true => Err("nothing is put in the place of `${…}`: write the address itself".to_owned()),
+        false => Ok(()),
+    }
+}
+
 /// Parses an HTTP address. `instead` is the place that a user belongs in, for messages.
 pub fn http_url(text: &str, instead: &str) -> Result<Url, String> {
+    expanded(text)?;
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("it begins with `{}:` instead of `https:` or `http:`", url.scheme()));
