@@ -19,6 +19,7 @@ pub use trommel_core::{
 pub use trommel_engine::{dead_letters, pipeline, registry, trial, walk};
 pub use trommel_event::{condition, endpoint, event, field, json, projection, text};
 pub use trommel_filter::{api, filter};
+pub use trommel_fleet as fleet;
 pub use trommel_folder as folder;
 pub use trommel_nats as nats;
 pub use trommel_sinks::{sink, verify, webhook};

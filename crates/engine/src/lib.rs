@@ -6,6 +6,7 @@ use trommel_config::{config, schema, signature};
 use trommel_core::{ack, fate, health, metrics, schema_registry, show, stop, telemetry};
 use trommel_event::{condition, endpoint, event, field, json};
 use trommel_filter::filter;
+use trommel_fleet as fleet;
 use trommel_nats as nats;
 use trommel_sync::{backoff, poison, timer};
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value, json};
 
 use crate::{Connection, NoPermission, code, headers::given_headers};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Error of a request to the JetStream API.
 #[derive(Debug, thiserror::Error)]

@@ -5,13 +5,21 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, HeaderValue, Request};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use crate::{ApiError, Connection, StreamError, api::WantedFields, code};
+use crate::{
+    ApiError, Connection, StreamError,
+    api::{self, WantedFields},
+    code,
+};
 
 /// Time for which a deletion mark stays, and a value that is not renewed.
 const LINGER: Duration = Duration::from_secs(3600);
+/// Entries that are asked for at once.
+const PAGE: usize = 1_000;
 
 /// An existing bucket.
 #[derive(Clone, Debug)]
@@ -116,6 +124,61 @@ impl Bucket {
         let mut headers = lingering();
         headers.insert("KV-Operation", "DEL");
         Ok(self.publish(key, String::new(), headers, after).await?.is_some())
+    }
+
+    /// The newest entries of the keys that were written after a revision, in the order of their
+    /// revisions. A replica of the stream may answer that does not have the latest ones yet, and
+    /// an entry that is written meanwhile may be missing until the next call.
+    ///
+    /// # Errors
+    /// Returns an error if the server does not answer, or a value is not JSON.
+    pub async fn changes_after(&self, mut revision: u64) -> Result<Vec<(String, BucketEntry)>, ApiError> {
+        let mut entries = Vec::new();
+        loop {
+            let (mut page, is_last) = self.changes_page(revision).await?;
+            revision = page.last().map_or(revision, |(_, entry)| entry.revision);
+            let is_last = is_last || page.is_empty();
+            entries.append(&mut page);
+            if is_last {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// A page of [`Self::changes_after`], and whether it is the last one.
+    async fn changes_page(&self, revision: u64) -> Result<(Vec<(String, BucketEntry)>, bool), ApiError> {
+        let request = self.connection.api_subject(&format!("DIRECT.GET.KV_{}", self.name));
+        let failed = |error: anyhow::Error| ApiError::Failed(request.clone(), error);
+        let wanted = json!({ "seq": revision + 1, "next_by_subj": self.subject(">"), "batch": PAGE });
+        let client = self.connection.client();
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| failed(error.into()))?;
+        let asked = client.publish_with_reply(request.clone(), inbox, wanted.to_string().into()).await;
+        asked.map_err(|error| failed(error.into()))?;
+        let (mut page, prefix) = (Vec::new(), self.subject(""));
+        loop {
+            let answer = timeout(api::TIMEOUT, answers.next()).await.map_err(|error| failed(error.into()))?;
+            let message = answer.ok_or_else(|| failed(anyhow::anyhow!("the connection has ended")))?;
+            let header = |name: &str| message.headers.as_ref()?.get(name).map(|value| value.as_str().to_owned());
+            let number = |name: &str| header(name)?.parse::<u64>().ok();
+            match message.status.map(|status| status.as_u16()) {
+                None | Some(200) => {}
+                // There is nothing newer.
+                Some(404) => return Ok((page, true)),
+                Some(204) => return Ok((page, number("Nats-Num-Pending").unwrap_or_default() == 0)),
+                Some(503) => return Err(ApiError::NoResponders(request)),
+                Some(status) => return Err(failed(anyhow::anyhow!("the server answers {status}"))),
+            }
+            let (subject, revision) = (header("Nats-Subject"), number("Nats-Sequence"));
+            let (Some(subject), Some(revision)) = (subject, revision) else {
+                return Err(failed(anyhow::anyhow!("an entry has no subject or no sequence")));
+            };
+            let is_deleted = header("KV-Operation").is_some();
+            let value = (!is_deleted).then(|| serde_json::from_slice(&message.payload)).transpose();
+            let value = value.map_err(|error| failed(error.into()))?;
+            let key = subject.strip_prefix(&prefix).unwrap_or(&subject).to_owned();
+            page.push((key, BucketEntry { value, revision }));
+        }
     }
 
     /// Keys below `prefix`, including recently deleted ones.

@@ -22,7 +22,6 @@ use crate::{
 mod file;
 mod holdings;
 mod keeper;
-mod lease;
 mod ledger;
 mod shared;
 mod ticks;

@@ -5,18 +5,19 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::{sync::OnceCell, time::sleep};
 
-use super::{
-    lease::Lease,
-    ledger::{ClaimAnswer, OrphanTenure, ReleaseAnswer, TenureRecord, TenureScope},
-};
+use super::ledger::{ClaimAnswer, OrphanTenure, ReleaseAnswer, TenureRecord, TenureScope};
 use crate::{
     backoff::jitter,
+    fleet::Lease,
     nats::{Bucket, Connection},
 };
 
 pub const BUCKET: &str = "trommel_tenures";
+/// First token of the keys of leases.
+pub(super) const LEASE: &str = "replica";
 /// Time between looks while waiting for another replica.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -64,7 +65,7 @@ impl SharedLedger {
     /// Renews the lease. Returns whether it was kept; otherwise everything must be claimed anew.
     pub(super) async fn renew(&self) -> anyhow::Result<bool> {
         let (bucket, lease) = self.open().await?;
-        lease.renew(bucket).await
+        lease.renew(bucket, &json!({})).await
     }
 
     pub(super) async fn claim(&self, wanted: &TenureRecord) -> anyhow::Result<ClaimAnswer> {
@@ -212,7 +213,7 @@ impl SharedLedger {
         self.opened
             .get_or_try_init(|| async {
                 let bucket = Bucket::open(self.connection.clone(), BUCKET, self.replicas).await?;
-                let lease = Lease::open(&bucket, self.expiry).await?;
+                let lease = Lease::open(&bucket, LEASE, &json!({}), self.expiry).await?;
                 Ok((bucket, lease))
             })
             .await

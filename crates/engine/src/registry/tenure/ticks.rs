@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use tokio::{
     sync::{Mutex, Notify, watch},
     task::JoinHandle,
@@ -21,8 +22,9 @@ mod claim;
 
 pub use claim::RouteClaim;
 
-use super::{lease::Lease, shared::BUCKET};
+use super::shared::{BUCKET, LEASE};
 use crate::{
+    fleet::Lease,
     nats::{Bucket, Connection},
     registry::{RouteName, Snapshots, ticking},
 };
@@ -144,11 +146,11 @@ impl ClaimKeeper {
                 return Ok(());
             }
             let bucket = Bucket::open(self.connection.clone(), BUCKET, self.replicas).await?;
-            let lease = Lease::open(&bucket, self.expiry).await?;
+            let lease = Lease::open(&bucket, LEASE, &json!({}), self.expiry).await?;
             self.opened = Some((bucket, lease));
         }
         let Some((bucket, lease)) = &self.opened else { return Ok(()) };
-        if !lease.renew(bucket).await? {
+        if !lease.renew(bucket, &json!({})).await? {
             tracing::warn!("other routers took this one for dead, and tick in its place");
             self.claimed.clear();
         }

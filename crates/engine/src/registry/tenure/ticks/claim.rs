@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::Lease;
 use crate::{
     event::TickMark,
+    fleet::Lease,
     nats::{ApiError, Bucket},
     registry::RouteName,
 };

@@ -1,0 +1,17 @@
+//! Which of several routers owns which partition of a source. All of it is in one key-value bucket:
+//! leases of the members, and the owner of each partition. There is no leader: every member
+//! computes the same assignment, releases what is not its own, and claims what nothing owns.
+
+mod assignment;
+mod fence;
+mod lease;
+mod membership;
+mod ownership;
+mod record;
+#[cfg(test)]
+mod simulation;
+
+pub use fence::{Fence, boot_time};
+pub use lease::Lease;
+pub use membership::{FleetMembership, FleetTerms, PartitionOwnership};
+pub use ownership::OwnershipChange;
