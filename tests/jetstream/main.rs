@@ -19,6 +19,7 @@ mod stand_in;
 
 mod at_least_once;
 mod fast_ingest;
+mod fleet_membership;
 mod identity;
 mod isolated_keys;
 mod jetstream_faults;

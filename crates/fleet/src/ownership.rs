@@ -93,6 +93,8 @@ pub(crate) struct FleetOwnership {
     position: u64,
     sources: BTreeMap<String, SharedSource>,
     next_claim: Duration,
+    /// Nothing is to be released or claimed until something changes.
+    is_settled: bool,
     rng: fastrand::Rng,
 }
 
@@ -110,6 +112,7 @@ impl FleetOwnership {
             sources: BTreeMap::new(),
             // Those that start together are to see each other first.
             next_claim: sent + lease / 16,
+            is_settled: false,
             rng,
         }
     }
@@ -127,6 +130,7 @@ impl FleetOwnership {
     pub(crate) fn share(&mut self, source: &str, partitions: u32) {
         let shared = SharedSource { partitions, is_retiring: false, held: BTreeMap::new(), lost: BTreeSet::new() };
         self.sources.insert(source.to_owned(), shared);
+        self.is_settled = false;
     }
 
     /// Takes no more partitions of a source, and has those that it owns released.
@@ -134,6 +138,7 @@ impl FleetOwnership {
         if let Some(shared) = self.sources.get_mut(source) {
             shared.is_retiring = true;
         }
+        self.is_settled = false;
     }
 
     /// Notes that all events of a partition are settled.
@@ -142,6 +147,7 @@ impl FleetOwnership {
         // Of a partition that was lost and taken again, the earlier run ends later.
         if let Some(phase) = phase.filter(|phase| **phase == HeldPhase::Finishing) {
             *phase = HeldPhase::Released;
+            self.is_settled = false;
         }
     }
 
@@ -175,6 +181,7 @@ impl FleetOwnership {
     /// Gives up all partitions without a word to the bucket.
     fn lapse(&mut self) {
         self.fence.lapse();
+        self.is_settled = false;
         for shared in self.sources.values_mut() {
             for (partition, phase) in std::mem::take(&mut shared.held) {
                 if !matches!(phase, HeldPhase::Taken | HeldPhase::Released) {
@@ -205,6 +212,7 @@ impl FleetOwnership {
                 self.adopt(now);
             }
             (FleetWrite::Bury { member, .. } | FleetWrite::Verify { member }, Some(_)) => {
+                self.is_settled = false;
                 self.members.remove(&member);
                 self.gone.insert(member);
             }
@@ -216,11 +224,13 @@ impl FleetOwnership {
     fn note(&mut self, FleetNote { revision, entry }: FleetNote, now: Duration) {
         match entry {
             NotedEntry::Member(name, None) => {
-                self.members.remove(&name);
+                self.is_settled &= self.members.remove(&name).is_none();
                 self.gone.insert(name);
             }
             NotedEntry::Member(name, Some(_)) if self.gone.contains(&name) => {}
             NotedEntry::Member(name, Some(record)) => {
+                let is_same = self.members.get(&name).is_some_and(|known| known.record.sources == record.sources);
+                self.is_settled &= is_same;
                 let sighting = LeaseSighting { revision, since: now };
                 let known = self.members.entry(name).or_insert(KnownMember { record: record.clone(), sighting });
                 known.sighting.see(revision, now);
@@ -229,6 +239,7 @@ impl FleetOwnership {
             NotedEntry::Partition(source, partition, record) => {
                 let known = self.owners.entry((source, partition)).or_default();
                 if known.1 < revision {
+                    self.is_settled = false;
                     *known = (record.unwrap_or_default(), revision);
                 }
             }
@@ -262,6 +273,7 @@ impl FleetOwnership {
     pub(crate) fn next_change(&mut self, source: &str) -> Option<OwnershipChange> {
         let shared = self.sources.get_mut(source)?;
         if let Some(partition) = shared.lost.pop_first() {
+            self.is_settled = false;
             return Some(OwnershipChange::Lost { partition });
         }
         for (partition, phase) in &mut shared.held {
@@ -269,6 +281,7 @@ impl FleetOwnership {
             match phase {
                 HeldPhase::Taken => {
                     *phase = HeldPhase::Running;
+                    self.is_settled = false;
                     let epoch = self.owners.get(&(source.to_owned(), partition)).map_or(0, |(record, _)| record.epoch);
                     return Some(OwnershipChange::Take { partition, epoch, fence: Arc::clone(&self.fence) });
                 }
@@ -288,12 +301,23 @@ impl FleetOwnership {
             self.lapse();
             return None;
         }
-        self.burial(now).or_else(|| self.release()).or_else(|| self.claim(now))
+        if let Some(burial) = self.burial(now) {
+            return Some(burial);
+        }
+        if self.is_settled {
+            return None;
+        }
+        let write = self.release().or_else(|| self.claim(now));
+        self.is_settled = write.is_none() && now >= self.next_claim;
+        write
     }
 
     /// A member that has not renewed its lease. The one before it in the ring is first, so that not
     /// all write at once.
     fn burial(&self, now: Duration) -> Option<FleetWrite> {
+        if self.members.values().all(|known| now.saturating_sub(known.sighting.since) < known.record.lease()) {
+            return None;
+        }
         let names: Vec<&String> = self.members.keys().filter(|name| **name != self.me).collect();
         let here = names.partition_point(|name| **name < self.me);
         let dead = names.iter().enumerate().find(|(at, name)| {
