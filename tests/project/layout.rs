@@ -40,7 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose root is their only module: the parts of one idea may name each other.
-const ONE_IDEA: &[&str] = &["avro", "bus", "client", "folder", "nats"];
+const ONE_IDEA: &[&str] = &["avro", "bus", "client", "fleet", "folder", "nats"];
 
 /// Modules of other crates that a module may not take, though its crate may.
 const STRANGERS: &[(&str, &[&str])] = &[
