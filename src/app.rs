@@ -47,6 +47,7 @@ mod isolated;
 mod letter_key;
 mod observer;
 mod outlets;
+mod partitioned;
 mod patience;
 mod program;
 mod registry_updater;
@@ -363,6 +364,7 @@ impl RouterParts {
             let held = tenures.insert(Arc::new(held));
             loader.hold_all(Arc::clone(held)).await.map_err(RunError::Config)?;
         }
+        let replicas = setup.as_ref().map_or(1, |setup| setup.replicas);
         let claims = attended::tick_claims(&config, setup.as_ref(), loader.snapshots());
         let mut streams = JoinSet::new();
         if let Some(setup) = setup.filter(|setup| !setup.streams.is_empty()) {
@@ -389,9 +391,8 @@ impl RouterParts {
             attended::somebody(attached, stop.clone()).await;
         }
         let last = Arc::<Notify>::default();
-        let inputs = (&pipeline, &plan);
-        let sources =
-            sources::start(&config, controls, inputs, &snapshots, &mut patience, (claims, Arc::clone(&last))).await;
+        let (inputs, ends) = ((&pipeline, &plan), (claims, Arc::clone(&last), replicas));
+        let sources = sources::start(&config, controls, inputs, &snapshots, &mut patience, ends).await;
         let sources = sources.map_err(RunError::Failed)?;
         let mut deliveries = JoinSet::new();
         if let Some((dispatcher, _)) = dispatcher {

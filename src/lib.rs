@@ -24,7 +24,7 @@ pub use trommel_folder as folder;
 pub use trommel_nats as nats;
 pub use trommel_sinks::{sink, verify, webhook};
 pub use trommel_sources::{listener, source};
-pub use trommel_sync::{backoff, poison, timer};
+pub use trommel_sync::{backoff, fence, poison, timer};
 
 pub mod admin;
 pub mod app;

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
-    app::{RouterControls, isolated::IsolatedKeys, patience::StartupPatience},
+    app::{RouterControls, isolated::IsolatedKeys, partitioned::PartitionedSource, patience::StartupPatience},
     config::{AnswerPoint, Config, MemoryPlan, RouterRole, SourceKind},
+    fleet::{FleetMembership, FleetTerms},
     nats::{self, ConnectionLife},
     pipeline::{OwnConsumers, Pipeline, TickDriver},
     registry::{Snapshots, TickClaims},
@@ -47,9 +48,10 @@ pub(super) async fn start(
     (pipeline, plan): (&Pipeline, &MemoryPlan),
     snapshots: &Snapshots,
     patience: &mut StartupPatience,
-    (claims, last): (Option<TickClaims>, Arc<Notify>),
+    (claims, last, replicas): (Option<TickClaims>, Arc<Notify>, usize),
 ) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut sources = JoinSet::new();
+    let mut fleet: Option<FleetMembership> = None;
     for source in &config.sources {
         let at = || {
             let observes = if config.role == RouterRole::Observer {
@@ -142,6 +144,30 @@ pub(super) async fn start(
                 let open = || async {
                     JetStream::open(connection.clone(), source, settings, in_flight).await.with_context(at)
                 };
+                if let (Some(partitions), RouterRole::Router) = (settings.partitions, config.role) {
+                    let membership = match &fleet {
+                        Some(membership) => membership.clone(),
+                        None => {
+                            let terms = FleetTerms { lease: partitions.lease, replicas };
+                            let join =
+                                || async { FleetMembership::join(connection.clone(), terms).await.with_context(at) };
+                            fleet.insert(patience.until_done(join).await?).clone()
+                        }
+                    };
+                    let partitioned = PartitionedSource {
+                        connection,
+                        source: source.clone(),
+                        settings: settings.clone(),
+                        partitions,
+                        in_flight,
+                        pipeline: pipeline.clone(),
+                        metrics: Arc::clone(&controls.metrics),
+                        stop,
+                        membership,
+                    };
+                    sources.spawn(partitioned.run());
+                    continue;
+                }
                 let jetstream = patience.until_done(open).await?;
                 intake_metrics.connected.set(1);
                 let mut isolated = IsolatedKeys {

@@ -44,7 +44,7 @@ impl Ends {
 
     pub fn ticket(&self, slot: usize, event: Event) -> Ticket {
         let acker = Acker::new(slot, self.sender.clone());
-        EventDelivery { event, acker }.open(Arc::clone(&self.metrics))
+        EventDelivery { event, acker }.open(Arc::clone(&self.metrics), None)
     }
 
     /// An output of event `e{slot}` whose payload is its slot.

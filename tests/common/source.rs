@@ -51,6 +51,7 @@ pub(crate) fn settings() -> config::JetStreamSource {
         ack_wait: Duration::from_secs(30),
         deliver: DeliverPolicy::All,
         batch: 100,
+        partitions: None,
     }
 }
 

@@ -161,6 +161,7 @@ fn everything_that_can_be_said() {
                     ack_wait: seconds(10),
                     deliver: DeliverPolicy::New,
                     batch: 100,
+                    partitions: None,
                 }),
             },
             SourceConfig {

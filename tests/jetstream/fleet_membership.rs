@@ -13,7 +13,8 @@ use std::{
 
 use tokio::task::JoinHandle;
 use trommel::{
-    fleet::{Fence, FleetMembership, FleetTerms, OwnershipChange},
+    fence::Fence,
+    fleet::{FleetMembership, FleetTerms, OwnershipChange},
     nats::{ConnectionLife, connect},
 };
 

@@ -29,6 +29,7 @@ mod jetstream_thaw;
 mod mail_across_routers;
 mod nats_harness;
 mod nats_sink;
+mod partitions;
 mod pinned_consumer;
 mod server_restart;
 mod shared_durable;

@@ -50,7 +50,7 @@ pub fn event(number: u64) -> Event {
 pub fn output(event: Event, settled: mpsc::Sender<(usize, Outcome)>) -> Output {
     let slot = usize::try_from(event.sequence).unwrap();
     let payload = event.payload.clone();
-    let ticket = EventDelivery { event, acker: Acker::new(slot, settled) }.open(Arc::default());
+    let ticket = EventDelivery { event, acker: Acker::new(slot, settled) }.open(Arc::default(), None);
     let (key, route) = ("key".into(), "route".into());
     Output {
         ticket,

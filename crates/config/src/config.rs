@@ -57,7 +57,7 @@ mod webhook;
 
 pub use self::source::{
     AckMode, AvroFileSource, DeliverPolicy, EnvelopeFormat, JetStreamSource, LinesSource, NatsSource, SourceConfig,
-    SourceKind,
+    SourceKind, SourcePartitions,
 };
 pub use api::{ApiConfig, ApiLogin, ApiToken, AuthType, DeclaredIdentity, KeptIn, LoginKind};
 pub use avro::{avro_schema, known_schema};

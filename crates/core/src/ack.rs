@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::{
     event::Event,
     fate::Fate,
+    fence::Fence,
     metrics::SourceMetrics,
     telemetry::{EventTrace, Stage, StageSpan},
 };
@@ -82,8 +83,9 @@ pub struct EventDelivery {
 }
 
 impl EventDelivery {
-    /// Shares the duty out. The event is settled when the last ticket is gone.
-    pub fn open(self, metrics: Arc<SourceMetrics>) -> Ticket {
+    /// Shares the duty out. The event is settled when the last ticket is gone. Behind a `fence`,
+    /// nothing more of it may leave the router once that has lapsed.
+    pub fn open(self, metrics: Arc<SourceMetrics>, fence: Option<Arc<Fence>>) -> Ticket {
         metrics.in_flight.inc();
         Ticket {
             duty: Arc::new(SettleDuty {
@@ -93,6 +95,7 @@ impl EventDelivery {
                 reason: OnceLock::new(),
                 trace: OnceLock::new(),
                 metrics,
+                fence,
             }),
             settled: false,
         }
@@ -110,6 +113,8 @@ struct SettleDuty {
     /// Set only while spans are exported.
     trace: OnceLock<Box<EventTrace>>,
     metrics: Arc<SourceMetrics>,
+    /// Set only for events of a partition that other routers may take over.
+    fence: Option<Arc<Fence>>,
 }
 
 impl Drop for SettleDuty {
@@ -152,6 +157,12 @@ impl Ticket {
     pub fn can_go_elsewhere(&self) -> bool {
         let metrics = &self.duty.metrics;
         metrics.paused.get() != 0 && metrics.shared.get() != 0
+    }
+
+    /// Returns false if the event belongs to another router by now, so that nothing more of it may
+    /// leave this one.
+    pub fn may_leave(&self) -> bool {
+        self.duty.fence.as_ref().is_none_or(|fence| fence.holds())
     }
 
     /// Records the event's way from now on.

@@ -4,7 +4,7 @@
 use trommel_avro as avro;
 use trommel_config::{address, config, credential};
 use trommel_event::{event, text};
-use trommel_sync::{backoff, poison, timer};
+use trommel_sync::{backoff, fence, poison, timer};
 
 pub mod ack;
 pub mod fate;

@@ -8,7 +8,7 @@ use trommel_event::{condition, endpoint, event, field, json};
 use trommel_filter::filter;
 use trommel_fleet as fleet;
 use trommel_nats as nats;
-use trommel_sync::{backoff, poison, timer};
+use trommel_sync::{backoff, fence, poison, timer};
 
 pub mod dead_letters;
 pub mod pipeline;

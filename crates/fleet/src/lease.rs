@@ -7,9 +7,8 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use serde_json::Value;
 use trommel_nats::{ApiError, Bucket};
-use trommel_sync::poison::ignore_poison;
 
-use crate::fence::boot_time;
+use crate::{fence::boot_time, poison::ignore_poison};
 
 /// This replica's lease, and what it has seen of the others'.
 #[derive(Debug)]

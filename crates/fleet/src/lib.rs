@@ -2,8 +2,9 @@
 //! leases of the members, and the owner of each partition. There is no leader: every member
 //! computes the same assignment, releases what is not its own, and claims what nothing owns.
 
+use trommel_sync::{fence, poison};
+
 mod assignment;
-mod fence;
 mod lease;
 mod membership;
 mod ownership;
@@ -11,7 +12,6 @@ mod record;
 #[cfg(test)]
 mod simulation;
 
-pub use fence::{Fence, boot_time};
 pub use lease::Lease;
 pub use membership::{FleetMembership, FleetTerms, PartitionOwnership};
 pub use ownership::OwnershipChange;

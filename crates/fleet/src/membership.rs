@@ -13,12 +13,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 use trommel_nats::{Bucket, Connection};
-use trommel_sync::poison::ignore_poison;
 
 use crate::{
     fence::boot_time,
     lease::Lease,
     ownership::{FleetOwnership, FleetWrite, OwnershipChange},
+    poison::ignore_poison,
     record::{FleetNote, MEMBER, member_key, partition_key},
 };
 
@@ -106,13 +106,14 @@ impl FleetMembership {
         PartitionOwnership { membership: self.clone(), source: source.to_owned() }
     }
 
-    /// Leaves the fleet, after all sources have left, so that the others need not wait for the
-    /// lease to expire.
+    /// Leaves the fleet if this is the last handle, after all sources have left, so that the others
+    /// need not wait for the lease to expire.
     ///
     /// # Errors
     /// Returns an error if the server does not answer: the lease expires then.
     pub async fn leave(self) -> anyhow::Result<()> {
-        self.driver.0.abort();
+        let Some(driver) = Arc::into_inner(self.driver) else { return Ok(()) };
+        drop(driver);
         self.shared.lease.close(&self.shared.bucket).await.context("can't leave the fleet: the lease expires later")
     }
 }
@@ -144,6 +145,11 @@ impl PartitionOwnership {
     /// Takes no more partitions. [`Self::next`] then asks for the release of those that are owned.
     pub fn retire(&mut self) {
         self.membership.shared.with(|ownership| ownership.retire(&self.source));
+    }
+
+    /// Returns whether the bucket says that nothing is owned any more.
+    pub fn is_clear(&self) -> bool {
+        ignore_poison(self.membership.shared.ownership.lock()).is_clear(&self.source)
     }
 
     /// Waits until the bucket says that nothing is owned any more, for the time of a lease at most.

@@ -26,6 +26,7 @@ mod load;
 mod login;
 mod loops;
 mod nats;
+mod partitions;
 mod places;
 mod preset;
 mod problem;

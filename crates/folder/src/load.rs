@@ -19,7 +19,7 @@ use crate::{
     idle, isolation,
     keys::{self, FolderContents, NamedKey},
     listing::{self, AvailablePlugins, FolderFiles},
-    preset,
+    partitions, preset,
     problem::ProblemReport,
     routes::{self, KnownNames},
     schemas::SchemaFiles,
@@ -93,6 +93,7 @@ fn read(files: &FolderFiles) -> Result<Config, Problems> {
         check_texts(config, &report);
         avro::check_readers(&config.dir, &config.schemas, &registry, &report);
         isolation::check(&registry.keys, &config.sources, &report);
+        partitions::check_keys(&registry.keys, &config.sources, &report);
         check_apis(&registry, config, &report);
         webhook::check_sink(&registry.webhooks, &config.sinks, &report);
     }

@@ -14,6 +14,7 @@ use crate::{
     listing::{AvailablePlugins, FolderFiles},
     loops,
     nats::nats,
+    partitions,
     preset::preset,
     schema_registry::{AvroSettings, avro},
     schemas::SchemaFiles,
@@ -146,6 +147,7 @@ pub(crate) fn settings(table: &mut TomlTable<'_>, files: &FolderFiles) -> Router
     }
     sink::check_dead_stream(table, &streams, &dead_letter);
     check_overlap(table, &streams);
+    partitions::check_sources(table, &streams, &sources);
     let streams: Vec<_> = streams.into_iter().map(|stream| stream.value).collect();
     loops::warn(table, &streams, &sources, &sinks);
 

@@ -10,7 +10,7 @@ use crate::{
     },
     field::Field,
     http::http,
-    signature,
+    partitions, signature,
     table::{PlacedValue, TomlTable},
     unique::ClaimedValues,
 };
@@ -145,6 +145,7 @@ fn jetstream(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<Sou
     let ack_wait = table.duration("ack_wait").unwrap_or(ACK_WAIT);
     let deliver = table.choice("deliver", &[("all", DeliverPolicy::All), ("new", DeliverPolicy::New)]);
     let batch = table.positive("batch", 100_000).map_or(BATCH, |batch| batch.get());
+    let partitions = partitions::of_source(table, ack);
     let (stream, durable) = (stream?, durable?);
     // Two readers of one consumer take each other's messages, and with `ack = "all"` confirm them
     // too.
@@ -154,10 +155,11 @@ fn jetstream(table: &mut TomlTable<'_>, taken: &mut ClaimedValues) -> Option<Sou
         stream,
         durable,
         subjects,
-        ack: ack.unwrap_or(AckMode::Explicit),
+        ack: ack.unwrap_or(if partitions.is_some() { AckMode::All } else { AckMode::Explicit }),
         ack_wait,
         deliver: deliver.unwrap_or(DeliverPolicy::All),
         batch,
+        partitions,
     }))
 }
 

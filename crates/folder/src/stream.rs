@@ -8,6 +8,7 @@ use crate::{
         SubjectTransform, UpstreamStart, UpstreamStream, values,
     },
     event::Pattern,
+    partitions,
     table::{PlacedValue, TomlTable},
     unique::ClaimedValues,
 };
@@ -26,6 +27,7 @@ pub(crate) fn stream(
     let sources = table.tables("sources", |table| source(table, &mut copied));
     check_subjects(table, subjects.as_deref(), sources.is_empty(), preset.is_some());
     let inherited = preset.filter(|_| mirror.is_none() && subjects.is_none()).map(|preset| preset.subjects.clone());
+    let (parting, partitions) = partitions::of_stream(table).unzip();
     let stream = StreamConfig {
         name: String::new(),
         subjects: subjects.or(inherited).unwrap_or_default(),
@@ -50,7 +52,8 @@ pub(crate) fn stream(
         allow_msg_ttl: table.flag("allow_msg_ttl"),
         deny_delete: table.flag("deny_delete"),
         deny_purge: table.flag("deny_purge"),
-        subject_transform: table.table("subject_transform", transform).flatten(),
+        subject_transform: table.table("subject_transform", transform).flatten().or(parting),
+        partitions,
         republish: table.table("republish", republish).flatten(),
         mirror: mirror.flatten(),
         sources: sources.into_iter().flatten().collect(),

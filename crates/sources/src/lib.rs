@@ -7,7 +7,7 @@ use trommel_core::{ack, health, metrics, open_files, pause, stop};
 use trommel_engine::{dead_letters, pipeline};
 use trommel_event::{event, field, json};
 use trommel_nats as nats;
-use trommel_sync::{backoff, poison, timer};
+use trommel_sync::{backoff, fence, poison, timer};
 
 pub mod listener;
 pub mod source;

@@ -200,7 +200,7 @@ impl Explainer {
 
 /// The event has no source, so its settlement goes nowhere.
 fn ticket_of(event: &Event) -> Ticket {
-    EventDelivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default())
+    EventDelivery { event: event.clone(), acker: Acker::unheard() }.open(Arc::default(), None)
 }
 
 fn buried(emission: &Emission) -> Option<String> {

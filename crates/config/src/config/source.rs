@@ -40,6 +40,16 @@ pub struct JetStreamSource {
     pub deliver: DeliverPolicy,
     /// Messages per pull request.
     pub batch: usize,
+    /// Set if the stream is split into partitions, each with a consumer of its own.
+    pub partitions: Option<SourcePartitions>,
+}
+
+/// Partitions of a source: routers share them out, so that each is read by one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePartitions {
+    pub count: u32,
+    /// Time without a word after which the others take a router for dead.
+    pub lease: Duration,
 }
 
 /// Subscription to core NATS, which keeps nothing: at most once.

@@ -38,6 +38,8 @@ pub struct StreamConfig {
     pub deny_purge: Option<bool>,
     /// Transform of the subjects of incoming messages.
     pub subject_transform: Option<SubjectTransform>,
+    /// Number of partitions that the transform makes, if it makes any.
+    pub partitions: Option<u32>,
     pub republish: Option<Republish>,
     pub mirror: Option<UpstreamStream>,
     pub sources: Vec<UpstreamStream>,

@@ -12,13 +12,14 @@ use crate::{
     ack::{Acker, EventDelivery, Outcome, Ticket},
     event::{Event, Uid},
     fate::Fate,
+    fence::Fence,
     metrics::SourceMetrics,
     pipeline::{
         EventBudget, KeyShares, LaneItem, LaneSenders,
         dedup::{DedupWindow, IdState},
         deferred::DeferredEvents,
         open::{OpenEvent, OpenEvents},
-        scope::{IntakeScope, OwnConsumers},
+        scope::IntakeScope,
     },
     registry::{Key, Snapshot},
     schema_registry::SchemaGap,
@@ -31,6 +32,7 @@ use crate::{
 };
 
 mod deferral;
+mod terms;
 
 /// Number of settled events taken from the lanes and outlets at once.
 const BATCH: usize = 64;
@@ -78,6 +80,8 @@ pub struct Intake<R> {
     warned: Option<Instant>,
     snapshot: Arc<Snapshot>,
     metrics: Arc<SourceMetrics>,
+    /// Set only for a partition that other routers may take over.
+    fence: Option<Arc<Fence>>,
     /// Tracer; set only while spans are exported.
     tracer: Option<Tracer>,
 }
@@ -133,6 +137,7 @@ impl<R: Send + 'static> Intake<R> {
             warned: None,
             snapshot,
             metrics,
+            fence: None,
             tracer,
         }
     }
@@ -189,24 +194,6 @@ impl<R: Send + 'static> Intake<R> {
     /// so that they keep their order; else they are given back.
     pub fn deferring(self) -> Self {
         Self { gives_back: true, deferred: Some(DeferredEvents::default()), ..self }
-    }
-
-    /// Makes the intake leave events to the consumers of isolated keys.
-    pub fn leaving_to(self, own: OwnConsumers) -> Self {
-        Self { scope: IntakeScope::Shared(own), ..self }
-    }
-
-    /// Makes the intake serve one key alone, which is one of `own`.
-    pub fn only(self, key: Arc<str>, own: OwnConsumers) -> Self {
-        self.metrics.serves_one_key.set(1);
-        Self { scope: IntakeScope::Key(key, own), ..self }
-    }
-
-    /// Notes that the source's consumer was recreated and delivers from this sequence on.
-    pub fn begin_again(&self, first: u64) {
-        if let IntakeScope::Key(key, own) = &self.scope {
-            own.begin_again(key, first);
-        }
     }
 
     /// Returns the number of events pushed, and of their repeats, that [`Self::settled`] has not
@@ -354,7 +341,7 @@ impl<R: Send + 'static> Intake<R> {
         self.metrics.received_bytes.inc_by(bytes);
         self.show_bytes();
         let acker = Acker::new(slot, self.settle.clone());
-        let ticket = EventDelivery { event, acker }.open(Arc::clone(&self.metrics));
+        let ticket = EventDelivery { event, acker }.open(Arc::clone(&self.metrics), self.fence.clone());
         if let Some(tracer) = &self.tracer {
             ticket.trace(tracer.receive(ticket.event()));
         }

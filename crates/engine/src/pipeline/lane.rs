@@ -204,7 +204,8 @@ impl Lane {
     /// Goes on with what has waited.
     async fn take_up(&mut self, waited: FinishedWait) {
         match waited {
-            FinishedWait::Event(WaitedEvent { room, work, said, .. }) => {
+            FinishedWait::Event(waited) => {
+                let WaitedEvent { room, work, said, .. } = *waited;
                 if self.go_on(work, None, said).await {
                     self.follow(&room).await;
                 }

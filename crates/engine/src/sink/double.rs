@@ -29,7 +29,7 @@ pub fn output(event_type: &str, id: &str, payload: impl Into<Bytes>) -> Output {
     };
     event.uid = Uid::named(&event);
     let (settled, _) = mpsc::channel(1);
-    let ticket = EventDelivery { event, acker: Acker::new(0, settled) }.open(Arc::default());
+    let ticket = EventDelivery { event, acker: Acker::new(0, settled) }.open(Arc::default(), None);
     let (key, route) = ("key".into(), "route".into());
     Output {
         ticket,

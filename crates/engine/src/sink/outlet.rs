@@ -229,6 +229,10 @@ impl<S: Sink> Outlet<S> {
             && let Some(slot) = self.window.next_ready()
             && let Some(entry) = self.window.entry(slot)
         {
+            if !entry.output.ticket.may_leave() {
+                self.forget(slot);
+                continue;
+            }
             if entry.first_try.is_none() {
                 entry.first_try = Some(now);
                 entry.span = begin(&mut entry.output, &self.name);

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::{
     config::{self, EnvelopeFormat},
     event::Origin,
+    fence::Fence,
     nats::{Connection, FieldDifference},
     pipeline::Intake,
     source::Source,
@@ -21,6 +22,7 @@ mod consumer;
 mod ledger;
 mod messages;
 mod own;
+mod partition;
 mod pin;
 mod prefix;
 mod pull;
@@ -32,6 +34,7 @@ mod stream_state;
 pub use consumer::ConsumerError;
 use consumer::{AckPolicy, ConsumerInfo, ConsumerStart, DurableConsumer};
 pub use own::{left_behind, own_durable, own_subjects};
+use partition::PartitionTerms;
 use run::JetStreamRun;
 use stream_state::StreamState;
 
@@ -45,6 +48,8 @@ pub struct JetStream {
     origin: Arc<Origin>,
     info: ConsumerInfo,
     stream: StreamState,
+    /// Set if the stream has partitions, and this is one of them or all.
+    partition: Option<PartitionTerms>,
 }
 
 /// Data that it takes to settle one message.
@@ -78,7 +83,13 @@ impl JetStream {
         settings: &config::JetStreamSource,
         in_flight: usize,
     ) -> Result<Self, ConsumerError> {
-        Self::open_at(connection, source, settings, in_flight, |_| ConsumerStart::AsConfigured).await
+        let start = |_: &StreamState| ConsumerStart::AsConfigured;
+        if settings.partitions.is_none() {
+            return Self::open_at(connection, source, settings, in_flight, start).await;
+        }
+        let subjects = partition::stored_subjects(&settings.subjects, "*");
+        let all = config::JetStreamSource { subjects, ..settings.clone() };
+        Self::open_at(connection, source, &all, in_flight, start).await
     }
 
     async fn open_at(
@@ -88,6 +99,7 @@ impl JetStream {
         in_flight: usize,
         start: impl Fn(&StreamState) -> ConsumerStart,
     ) -> Result<Self, ConsumerError> {
+        let partition = settings.partitions.map(|_| PartitionTerms { fence: Arc::new(Fence::unlimited()) });
         let origin = Arc::new(Origin { source: source.name.clone(), stream: settings.stream.clone() });
         let acks = AckPolicy::of(settings);
         let consumer = DurableConsumer { connection, settings: Arc::new(settings.clone()), in_flight, acks };
@@ -104,7 +116,7 @@ impl JetStream {
                 "the stream's `consumer_limits` allow less than 16 times `in_flight`: `max_ack_pending` is its limit"
             );
         }
-        Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream })
+        Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream, partition })
     }
 }
 
@@ -140,6 +152,10 @@ impl Source for JetStream {
     type Receipt = MessageReceipt;
 
     async fn run(self, intake: Intake<MessageReceipt>, mut stop: Stop) -> anyhow::Result<()> {
+        let intake = match &self.partition {
+            Some(partition) => intake.behind(Arc::clone(&partition.fence)),
+            None => intake,
+        };
         let mut run = JetStreamRun::new(self, intake.deferring()).await?;
         let mut draining = stop.clone();
         let result = tokio::select! {
@@ -147,7 +163,9 @@ impl Source for JetStream {
             () = stop.ended() => Ok(()),
         };
         // If the server or the client is away, what was not acknowledged is redelivered.
-        let _ = timeout(FAREWELL, run.leave()).await;
+        if run.may_act() {
+            let _ = timeout(FAREWELL, run.leave()).await;
+        }
         result
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct RoomSeat {
 /// A wait that is over.
 pub(super) enum FinishedWait {
     /// That of one event.
-    Event(WaitedEvent),
+    Event(Box<WaitedEvent>),
     /// That of all events which want a place in this queue: there may be one.
     Place(SinkQueue),
 }
@@ -127,7 +127,7 @@ impl WaitingRooms {
         self.waits.spawn(async move {
             let (work, said) = wait.await;
             drop(held);
-            FinishedWait::Event(WaitedEvent { cause, room, work, said })
+            FinishedWait::Event(Box::new(WaitedEvent { cause, room, work, said }))
         });
     }
 

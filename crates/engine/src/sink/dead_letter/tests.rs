@@ -119,7 +119,8 @@ async fn stored(most: usize, streams: &[&str], path: &Path) -> (Option<Value>, S
     headers.push("Long", "h".repeat(600));
     let (settled, mut outcomes) = mpsc::channel(1);
     let delivery = EventDelivery { event: Event { headers, ..event }, acker: Acker::new(0, settled) };
-    let letter = of_event(delivery.open(Arc::default()), FailurePlace::default(), "not_json", &"why ".repeat(5_000));
+    let letter =
+        of_event(delivery.open(Arc::default(), None), FailurePlace::default(), "not_json", &"why ".repeat(5_000));
     assert!(letter.payload.len() < 8_000, "a detail is cut");
     let (taken, mut all) = mpsc::channel(1);
     let append = |path: PathBuf, record: &[u8]| Ok(std::fs::write(path, record)?);

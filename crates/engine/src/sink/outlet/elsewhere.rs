@@ -1,5 +1,5 @@
 //! Return of the outputs that a sink holds while it is away, if other routers have sinks that take
-//! them.
+//! them, and of those whose events other routers have taken over.
 
 use crate::sink::{Output, Sink, Slot, outlet::Outlet};
 
@@ -17,9 +17,16 @@ impl<S: Sink> Outlet<S> {
         }
     }
 
-    /// Returns whether an output that has just come is to go to another router, likewise.
+    /// Returns whether an output that has just come is to go to another router, likewise, or belongs
+    /// to one already.
     pub(super) fn goes_elsewhere(&self, output: &Output) -> bool {
-        self.gives_back && output.ticket.can_go_elsewhere()
+        self.gives_back && output.ticket.can_go_elsewhere() || !output.ticket.may_leave()
+    }
+
+    /// Drops an output whose event belongs to another router by now.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.metrics.returned.inc();
+        drop(self.window.give_up(slot, "another router has the event"));
     }
 }
 
@@ -103,7 +110,7 @@ mod tests {
                 let made = output("t", &number.to_string(), "text");
                 let event = made.ticket.event().clone();
                 let ticket =
-                    EventDelivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::clone(&source));
+                    EventDelivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::clone(&source), None);
                 Output { ticket, order: order(number), ..made }
             })
             .collect();

@@ -93,7 +93,7 @@ async fn run(keeps_order: bool, destinations: Vec<Destination>, steps: &[Step], 
     for (number, step) in steps.iter().enumerate() {
         let made = output("t", &number.to_string(), number.to_string());
         let event = made.ticket.event().clone();
-        let ticket = EventDelivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::default());
+        let ticket = EventDelivery { event, acker: Acker::new(number, settle.clone()) }.open(Arc::default(), None);
         let index = u32::try_from(step.destination).unwrap();
         queue.send(Output { ticket, index, order: step.order, ..made }).await;
     }

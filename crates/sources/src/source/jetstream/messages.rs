@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use async_nats::{HeaderMap, HeaderName};
+use bytestring::ByteString;
 
 use crate::{
     event::{Headers, Origin},
     nats::{RawMessage, ReplyFields, headers},
-    source::{envelope, jetstream::pin::PIN_HEADER},
+    source::{
+        envelope,
+        jetstream::{partition::published, pin::PIN_HEADER},
+    },
 };
 
 pub(super) fn received(
     message: async_nats::Message,
     delivered: ReplyFields,
-    origin: &Arc<Origin>,
+    (origin, has_partitions): (&Arc<Origin>, bool),
     observed_at: u64,
 ) -> envelope::SourceMessage {
+    let stored = ByteString::from(message.subject.into_string());
     envelope::SourceMessage {
-        subject: message.subject.into_string().into(),
+        subject: if has_partitions { published(stored) } else { stored },
         headers: message.headers.as_ref().map(stored_headers).unwrap_or_default(),
         payload: message.payload,
         observed_at,
@@ -41,11 +46,12 @@ pub(super) fn stored(
     message: &RawMessage,
     headers: Headers,
     attempt: u32,
-    origin: &Arc<Origin>,
+    (origin, has_partitions): (&Arc<Origin>, bool),
     observed_at: u64,
 ) -> envelope::SourceMessage {
+    let stored = message.subject();
     envelope::SourceMessage {
-        subject: message.subject(),
+        subject: if has_partitions { published(stored) } else { stored },
         headers,
         payload: message.payload.clone(),
         observed_at,

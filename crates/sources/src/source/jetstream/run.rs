@@ -28,6 +28,7 @@ use crate::{
             consumer::{AckPolicy, DurableConsumer},
             ledger::MessageLedger,
             messages,
+            partition::PartitionTerms,
             prefix::{AckPrefix, PrefixFit},
             pull::{MessagePull, PullStatus, is_status},
             reading::{Purpose, Reading},
@@ -67,6 +68,7 @@ pub(super) struct JetStreamRun {
     intake: Intake<MessageReceipt>,
     envelope: EnvelopeFormat,
     origin: Arc<Origin>,
+    partition: Option<PartitionTerms>,
     pull: MessagePull,
     settler: Settler,
     recovery: SourceRecovery,
@@ -91,7 +93,7 @@ enum WakeReason {
 
 impl JetStreamRun {
     pub(super) async fn new(source: JetStream, intake: Intake<MessageReceipt>) -> anyhow::Result<Self> {
-        let JetStream { consumer, envelope, origin, info, stream } = source;
+        let JetStream { consumer, envelope, origin, info, stream, partition } = source;
         let period = (consumer.settings.ack_wait / 8).clamp(Duration::from_millis(10), Duration::from_millis(500));
         let connection = consumer.connection.clone();
         let acks = match consumer.acks {
@@ -110,6 +112,7 @@ impl JetStreamRun {
             intake,
             envelope,
             origin,
+            partition,
             clock: CoarseClock::new(period),
             redeliveries: UnloggedRedeliveries::default(),
             lag: info.num_pending,
@@ -120,7 +123,7 @@ impl JetStreamRun {
 
     /// Takes and settles until the drain is over.
     pub(super) async fn until_drained(&mut self, stop: &mut Stop) -> anyhow::Result<()> {
-        loop {
+        while self.may_act() {
             self.settle_ready().await;
             self.take_ready().await?;
             if self.pull.has_ended() {
@@ -150,6 +153,13 @@ impl JetStreamRun {
                 WakeReason::Noticed => self.look_at_connection(),
             }
         }
+        Ok(())
+    }
+
+    /// Returns false once another router may have the partition: then nothing is pulled and
+    /// acknowledged any more.
+    pub(super) fn may_act(&self) -> bool {
+        self.partition.as_ref().is_none_or(|partition| partition.fence.holds())
     }
 
     /// Goes on with a new client: the old one has ended over a message that it can't read, and
@@ -294,7 +304,10 @@ impl JetStreamRun {
         self.pull.received(message.length);
         self.clock.received = true;
         let receipt = self.receipt(reply, position, Some(stored_at), true);
-        self.push(messages::received(message, delivered, &self.origin, observed_at), receipt);
+        self.push(
+            messages::received(message, delivered, (&self.origin, self.partition.is_some()), observed_at),
+            receipt,
+        );
         Ok(())
     }
 
@@ -437,7 +450,7 @@ impl JetStreamRun {
         self.intake.give_deferred_back();
         let mut is_open = self.connection.is_connected() && self.pull.end(self.clock.now).await.is_ok();
         let patience = Instant::now() + LAST_MESSAGES;
-        while is_open || self.intake.open() > 0 {
+        while (is_open || self.intake.open() > 0) && self.may_act() {
             let due = self.settler.ack_due();
             tokio::select! {
                 Some(()) = OptionFuture::from(due.map(sleep_until)) => self.settler.ack_prefix().await,

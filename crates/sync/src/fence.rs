@@ -29,7 +29,8 @@ pub struct Fence {
 }
 
 impl Fence {
-    pub(crate) fn until(deadline: Duration) -> Self {
+    /// Creates a fence that lapses at this time of [`boot_time`].
+    pub fn until(deadline: Duration) -> Self {
         Self { deadline: AtomicU64::new(nanoseconds(deadline)) }
     }
 
@@ -44,7 +45,8 @@ impl Fence {
         self.holds_at(boot_time())
     }
 
-    pub(crate) fn holds_at(&self, now: Duration) -> bool {
+    /// Returns whether it holds at a time of [`boot_time`], which is now.
+    pub fn holds_at(&self, now: Duration) -> bool {
         let deadline = self.deadline.load(Ordering::Relaxed);
         let now = nanoseconds(now);
         if now < deadline {
@@ -59,12 +61,13 @@ impl Fence {
     }
 
     /// Moves the deadline. Returns false if the fence has lapsed.
-    pub(crate) fn renew(&self, deadline: Duration, now: Duration) -> bool {
+    pub fn renew(&self, deadline: Duration, now: Duration) -> bool {
         let change = |old| (old != LAPSED).then_some(nanoseconds(deadline));
         self.holds_at(now) && self.deadline.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok()
     }
 
-    pub(crate) fn lapse(&self) {
+    /// Has it lapse now.
+    pub fn lapse(&self) {
         self.deadline.store(LAPSED, Ordering::Relaxed);
     }
 }

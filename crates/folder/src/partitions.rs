@@ -1,0 +1,174 @@
+//! Partitions of a stream, and of the sources that read it.
+
+use std::time::Duration;
+
+use crate::{
+    config::{
+        AckMode, KeyConfig, OrderBy, Problem, SourceConfig, SourceKind, SourcePartitions, StreamConfig,
+        SubjectTransform, values,
+    },
+    event::Pattern,
+    field::Field,
+    problem::ProblemReport,
+    table::{PlacedValue, TomlTable},
+};
+
+/// First token of the subjects of a stream with partitions.
+const PART: &str = "part";
+/// Most partitions: as many consumers as a server makes for a stream by itself.
+const MOST: usize = 1000;
+const LEASE: Duration = Duration::from_secs(15);
+/// Shortest lease: an election of the server's must not outlast it too often.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+/// Time after which a connection that is silent is given up, which a router may sleep through
+/// beyond its lease.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Reads `partitions` of a stream: the transform that makes them, and their number.
+pub(crate) fn of_stream(table: &mut TomlTable<'_>) -> Option<(SubjectTransform, u32)> {
+    let read = table.table("partitions", |table| {
+        let count = table.required("count", |table, field| table.positive(field, MOST));
+        let of = table.required("of", |table, field| table.parsed(field, values::server_pattern));
+        let tokens = table.required("tokens", TomlTable::json_text);
+        let (count, of) = (u32::try_from(count?.get()).ok()?, of?);
+        let wildcards = of.as_str().split('.').filter(|token| *token == "*").count();
+        let numbers: Vec<u64> = serde_json::from_str(&tokens?).unwrap_or_default();
+        let is_known = |number: &u64| (1..=wildcards as u64).contains(number);
+        if numbers.is_empty() || !numbers.iter().all(is_known) {
+            let message = format!("`tokens` are numbers of the `*` in `of`, from 1 on, and `{of}` has {wildcards}");
+            let hint = "`tokens = [1]` takes the first one".to_owned();
+            table.error(table.place_of("tokens"), message, Some(hint));
+            return None;
+        }
+        Some((transform(&of, count, &numbers), count))
+    });
+    if table.has("partitions") && table.has("subject_transform") {
+        let hint = "leave `subject_transform` out: the stream can have one".to_owned();
+        table.error(table.place_of("partitions"), "`partitions` are made by a subject transform", Some(hint));
+    }
+    read.flatten()
+}
+
+/// The transform that puts a message's partition in front of its subject.
+fn transform(of: &Pattern, count: u32, tokens: &[u64]) -> SubjectTransform {
+    let tokens: Vec<_> = tokens.iter().map(u64::to_string).collect();
+    let mut wildcard = 0;
+    let kept = of.as_str().split('.').map(|token| {
+        if token != "*" {
+            return token.to_owned();
+        }
+        wildcard += 1;
+        format!("{{{{wildcard({wildcard})}}}}")
+    });
+    let kept: Vec<_> = kept.collect();
+    let dest = format!("{PART}.{{{{partition({count},{})}}}}.{}", tokens.join(","), kept.join("."));
+    SubjectTransform { src: of.clone(), dest }
+}
+
+/// Reads `partitions` of a source.
+pub(crate) fn of_source(table: &mut TomlTable<'_>, ack: Option<AckMode>) -> Option<SourcePartitions> {
+    let count = table.positive("partitions", MOST);
+    let lease = table.duration("lease");
+    if !table.has("partitions") {
+        if table.has("lease") {
+            let hint = "add `partitions`, or leave it out".to_owned();
+            table.error(table.place_of("lease"), "`lease` is for a source with `partitions`", Some(hint));
+        }
+        return None;
+    }
+    if let Some(AckMode::Explicit | AckMode::Auto) = ack {
+        let message = "a source with `partitions` acknowledges with `ack = \"all\"`";
+        let hint = "leave `ack` out: a partition is read by one router at a time".to_owned();
+        table.error(table.place_of("ack"), message, Some(hint));
+    }
+    let lease = lease.unwrap_or(LEASE);
+    if lease < SHORTEST_LEASE {
+        let hint = format!("elections of the servers take seconds: the default is {LEASE:?}");
+        table.error(table.place_of("lease"), "`lease` is at least `1s`", Some(hint));
+    }
+    Some(SourcePartitions { count: u32::try_from(count?.get()).ok()?, lease })
+}
+
+/// Reports sources that do not fit the declared partitions of their stream, and sinks whose streams
+/// forget too early what a router may repeat that was taken for dead.
+pub(crate) fn check_sources(
+    table: &TomlTable<'_>,
+    streams: &[PlacedValue<StreamConfig>],
+    sources: &[PlacedValue<SourceConfig>],
+) {
+    for PlacedValue { value: source, place } in sources {
+        let SourceKind::JetStream(jetstream) = &source.kind else { continue };
+        let declared = streams.iter().find(|stream| stream.value.name == jetstream.stream);
+        let made = declared.map(|stream| stream.value.partitions);
+        let name = &jetstream.stream;
+        match (jetstream.partitions, made) {
+            (Some(SourcePartitions { count, .. }), Some(Some(made))) if count != made => {
+                let message =
+                    format!("source `{}` reads {count} partitions, and stream `{name}` has {made}", source.name);
+                table.error(place.clone(), message, Some(format!("set `partitions = {made}`")));
+            }
+            (Some(SourcePartitions { count, .. }), Some(None)) => {
+                let message = format!("source `{}` reads partitions of stream `{name}`, which has none", source.name);
+                let hint = format!(
+                    "add `partitions = {{ count = {count}, of = …, tokens = [1] }}` to the stream, or leave them out here"
+                );
+                // A stream may copy one that has them, or have a transform of its own.
+                let stream = declared.map(|stream| &stream.value);
+                if stream.is_some_and(|stream| {
+                    stream.subject_transform.is_none() && stream.sources.is_empty() && stream.mirror.is_none()
+                }) {
+                    table.error(place.clone(), message, Some(hint));
+                }
+            }
+            (Some(SourcePartitions { lease, .. }), _) => check_windows(table, streams, &source.name, lease),
+            (None, Some(Some(made))) => {
+                let message =
+                    format!("stream `{name}` has partitions, and source `{}` reads it as a whole", source.name);
+                let hint = format!("set `partitions = {made}`: subjects would begin with `{PART}.` and a number");
+                table.report(Problem::warning(place.clone(), message).hint(hint));
+            }
+            (None, _) => {}
+        }
+    }
+}
+
+fn check_windows(table: &TomlTable<'_>, streams: &[PlacedValue<StreamConfig>], source: &str, lease: Duration) {
+    for PlacedValue { value: stream, place } in streams {
+        let least = lease + SILENCE;
+        if stream.partitions.is_none() && stream.duplicate_window.is_some_and(|window| window < least) {
+            let message = format!(
+                "stream `{}` forgets ids after less than {least:?}, in which a router of source `{source}` may repeat outputs that another one has sent",
+                stream.name
+            );
+            table.report(Problem::warning(place.clone(), message).hint("give it a longer `duplicate_window`"));
+        }
+    }
+}
+
+/// Warns of keys whose order partitions can't hold: they are made of subjects.
+pub(crate) fn check_keys(keys: &[KeyConfig], sources: &[SourceConfig], report: &ProblemReport) {
+    let is_split = |source: &&SourceConfig| matches!(&source.kind, SourceKind::JetStream(jetstream) if jetstream.partitions.is_some());
+    let Some(source) = sources.iter().find(is_split) else { return };
+    for key in keys {
+        if key.is_isolated {
+            let message = format!(
+                "key `{}` can't be isolated: source `{}` has a consumer for each partition",
+                key.name, source.name
+            );
+            let hint = "leave `isolation` out: what waits for the key holds up its partitions alone";
+            report.add(Problem::error(key.place.clone(), message).hint(hint));
+        }
+        let OrderBy::Field(field @ (Field::Header(_) | Field::Pointer(_))) = &key.order_by else { continue };
+        let message = format!(
+            "`order_by = \"{field}\"` of key `{}` can't hold across partitions: source `{}` has them made of subjects",
+            key.name, source.name
+        );
+        let ways = [
+            "have the producer put the value into the subject",
+            "order by the subject",
+            "route the events by a sink into a stream whose subjects have it",
+        ];
+        let hint = ways.join("; ");
+        report.add(Problem::warning(key.place.clone(), message).hint(hint));
+    }
+}

@@ -1,0 +1,143 @@
+//! Routers that share the partitions of a stream out: order holds for each subject, whoever comes,
+//! goes, sleeps or dies.
+
+use crate::flow;
+use crate::nats;
+use crate::patience::until_ok;
+use crate::router;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use flow::{Load, counts, number, outputs, settings};
+use nats::NatsServer;
+use router::{Folder, Router};
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::sleep;
+
+const PARTITIONS: usize = 6;
+const SUBJECTS: usize = 40;
+const LEASE: Duration = Duration::from_secs(2);
+/// Events that one router may have open.
+const IN_FLIGHT: usize = 600;
+const KEY: &str = "[[key]]\nname = \"all\"\nsubject = \"in.*\"\n[[route]]\nkey = \"all\"\nsinks = [\"out\"]\n";
+
+fn folder(server: &NatsServer, sink: &str) -> Folder {
+    let source = format!("partitions = {PARTITIONS}\nlease = \"{}s\"", LEASE.as_secs());
+    let made = format!("partitions = {{ count = {PARTITIONS}, of = \"in.*\", tokens = [1] }}");
+    let settings = settings(&server.url(), &source, sink).replace("[\"in.>\"]", &format!("[\"in.>\"]\n{made}"));
+    Folder::new(&format!("{settings}\n[pipeline]\nin_flight = {IN_FLIGHT}\n")).write("keys/all.toml", KEY)
+}
+
+/// Starts a router that runs.
+fn start(folder: &Folder) -> Router {
+    let mut router = Router::spawn(folder.command());
+    router.wait_for("running");
+    router
+}
+
+/// Waits until every event has come out, and returns the outputs.
+async fn all_out(context: &async_nats::jetstream::Context, published: usize) -> Vec<(String, Value)> {
+    until_ok("all events are out", async || {
+        let found = outputs(context).await;
+        let count = counts(&found).len();
+        if count == published { Ok(found) } else { Err(format!("{count} of {published}")) }
+    })
+    .await
+}
+
+/// Fails unless the first outputs of each subject are in the order of their events, and are under
+/// the subject that was published.
+fn assert_in_order(outputs: &[(String, Value)]) {
+    let mut seen = BTreeSet::new();
+    let mut last = BTreeMap::new();
+    for (subject, payload) in outputs {
+        let number = number(payload);
+        assert_eq!(*subject, format!("out.in.{}", number as usize % SUBJECTS));
+        if seen.insert(number) {
+            let before = last.insert(subject, number);
+            assert!(before < Some(number), "{subject}: {number} behind {before:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_router_has_all_partitions_and_keeps_order_and_subjects() {
+    let server = NatsServer::start().await;
+    let context = flow::connect(&server.url()).await;
+    let folder = folder(&server, "message_id = false");
+    let mut router = start(&folder);
+    for _ in 0..PARTITIONS {
+        router.wait_for("partition taken");
+    }
+    flow::publish(&context, 0..2_000, SUBJECTS).await;
+    let found = all_out(&context, 2_000).await;
+    assert_eq!(found.len(), 2_000, "nothing comes twice");
+    assert_in_order(&found);
+    let ended = router.stop();
+    assert!(ended.status.success(), "{:?}", ended.log);
+
+    // What comes meanwhile is there for the next one, which need not wait for a lease.
+    flow::publish(&context, 2_000..2_500, SUBJECTS).await;
+    let router = start(&folder);
+    let found = all_out(&context, 2_500).await;
+    assert_eq!(found.len(), 2_500, "nothing comes twice");
+    assert_in_order(&found);
+    assert!(router.stop().status.success());
+}
+
+/// Routers join, leave, die, and sleep for longer than their lease, under load: nothing is lost and
+/// the order of each subject holds, in a stream that drops repeats and in one that does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn routers_come_and_go_and_order_holds() {
+    for sink in ["message_id = false", ""] {
+        let server = NatsServer::start().await;
+        let context = flow::connect(&server.url()).await;
+        let folders: Vec<_> = (0..3).map(|_| folder(&server, sink)).collect();
+        let mut first = start(&folders[0]);
+        let load = Load::start(context.clone(), SUBJECTS, Duration::from_millis(10));
+        for _ in 0..PARTITIONS {
+            first.wait_for("partition taken");
+        }
+        // The second gets its half, released by the first.
+        let mut second = start(&folders[1]);
+        for _ in 0..PARTITIONS / 2 {
+            first.wait_for("partition released");
+            second.wait_for("partition taken");
+        }
+        // Dead: the first takes over.
+        second.kill();
+        for _ in 0..PARTITIONS / 2 {
+            first.wait_for("partition taken");
+        }
+        let mut third = start(&folders[2]);
+        for _ in 0..PARTITIONS / 2 {
+            third.wait_for("partition taken");
+        }
+        // Asleep for three leases: the third has all, and what the first finds it has lost.
+        first.signal(Signal::STOP);
+        for _ in 0..PARTITIONS / 2 {
+            third.wait_for("partition taken");
+        }
+        sleep(LEASE).await;
+        first.signal(Signal::CONT);
+        first.wait_for("its events are forgotten");
+        first.wait_for("partition taken");
+        // In good order.
+        let ended = third.stop();
+        assert!(ended.status.success(), "{:?}", ended.log);
+        for _ in 0..PARTITIONS / 2 {
+            first.wait_for("partition taken");
+        }
+        let published = load.stop().await;
+        let found = all_out(&context, published).await;
+        assert_in_order(&found);
+        let repeated = found.len() - published;
+        assert!(repeated <= if sink.is_empty() { 0 } else { 2 * IN_FLIGHT }, "{repeated} repeated");
+        let ended = first.stop();
+        assert!(ended.status.success(), "{:?}", ended.log);
+    }
+}
