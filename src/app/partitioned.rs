@@ -20,12 +20,17 @@ use crate::{
     metrics::{Metrics, SourceMetrics},
     nats::Connection,
     pipeline::{Intake, Pipeline},
-    source::{Source, jetstream::JetStream},
+    source::{
+        Source,
+        jetstream::{JetStream, MessageReceipt},
+    },
     stop::{Stop, Stopper, stop},
 };
 
 /// Pause before a consumer that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Longest time to tell the others that this router leaves.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Interval at which a router that leaves looks whether it owns anything.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -80,10 +85,8 @@ impl PartitionedSource {
             () = stop.ended() => return owned.end().await,
         }
         drop(owned);
-        let lease = membership.leave();
-        match timeout(Duration::from_secs(1), lease).await {
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "could not leave the fleet in good order"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = timeout(FAREWELL, membership.leave()).await {
+            tracing::warn!(error = format!("{error:#}"), "could not leave the fleet in good order");
         }
         Ok(())
     }
@@ -108,9 +111,8 @@ impl OwnedPartitions {
     /// Releases all partitions, in good order.
     async fn leave(&mut self) -> anyhow::Result<()> {
         while !self.ownership.is_clear() || !self.sources.is_empty() {
-            match timeout(LOOK, self.turn(false)).await {
-                Ok(turned) => turned?,
-                Err(_) => {}
+            if let Ok(turned) = timeout(LOOK, self.turn(false)).await {
+                turned?;
             }
         }
         Ok(())
@@ -214,7 +216,7 @@ struct PartitionTask {
 }
 
 impl PartitionTask {
-    async fn run(self, intake: Intake<crate::source::jetstream::MessageReceipt>, mut stop: Stop) -> anyhow::Result<()> {
+    async fn run(self, intake: Intake<MessageReceipt>, mut stop: Stop) -> anyhow::Result<()> {
         let mut draining = stop.clone();
         let opened = tokio::select! {
             opened = self.open() => opened?,

@@ -169,7 +169,7 @@ limits = { process_cpus = "1s" }
     trommel.toml:9:1: unknown field `max_ages`
       did you mean `max_age`?
     trommel.toml:10:1: unknown field `colour`
-      known fields: `allow_atomic`, `allow_direct`, `allow_msg_ttl`, `compression`, `deny_delete`, `deny_purge`, `description`, `discard`, `duplicate_window`, `max_age`, `max_bytes`, `max_consumers`, `max_msg_size`, `max_msgs`, `max_msgs_per_subject`, `mirror`, `name`, `placement`, `replicas`, `republish`, `retention`, `sources`, `storage`, `subject_transform` and `subjects`
+      known fields: `allow_atomic`, `allow_direct`, `allow_msg_ttl`, `compression`, `deny_delete`, `deny_purge`, `description`, `discard`, `duplicate_window`, `max_age`, `max_bytes`, `max_consumers`, `max_msg_size`, `max_msgs`, `max_msgs_per_subject`, `mirror`, `name`, `partitions`, `placement`, `replicas`, `republish`, `retention`, `sources`, `storage`, `subject_transform` and `subjects`
     trommel.toml:15:1: unknown field `path`
       known fields: `codec`, `encode`, `name`, `on_failure`, `retry`, `type`, `writer_schema`, `writer_subject` and `writer_version`
     trommel.toml:16:23: unknown field `maximum`

@@ -93,6 +93,7 @@ fn everything_that_can_be_said() {
                 allow_direct: Some(true),
                 allow_atomic: Some(true),
                 allow_msg_ttl: Some(false),
+                partitions: None,
                 subject_transform: Some(SubjectTransform {
                     src: "orders.*".parse().unwrap(),
                     dest: "part.{{partition(4,1)}}.orders.{{wildcard(1)}}".into(),

@@ -13,5 +13,5 @@ mod record;
 mod simulation;
 
 pub use lease::Lease;
-pub use membership::{FleetMembership, FleetTerms, PartitionOwnership};
+pub use membership::{BUCKET, FleetMembership, FleetTerms, PartitionOwnership};
 pub use ownership::OwnershipChange;

@@ -22,7 +22,8 @@ use crate::{
     record::{FleetNote, MEMBER, member_key, partition_key},
 };
 
-const BUCKET: &str = "trommel_fleet";
+/// Bucket that all members share.
+pub const BUCKET: &str = "trommel_fleet";
 /// Reads of the bucket within the time of a lease.
 const READS: u32 = 16;
 /// Time between reads while something is to be released or claimed soon.

@@ -172,3 +172,107 @@ pub(crate) fn check_keys(keys: &[KeyConfig], sources: &[SourceConfig], report: &
         report.add(Problem::warning(key.place.clone(), message).hint(hint));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{AckMode, Problem, SourceKind, SourcePartitions};
+
+    const SETTINGS: &str = r#"
+[nats]
+url = "nats://127.0.0.1:4222"
+[[stream]]
+name = "ORDERS"
+subjects = ["orders.>"]
+partitions = { count = 16, of = "orders.*.*.>", tokens = [2, 1] }
+[[source]]
+name = "in"
+type = "jetstream"
+stream = "ORDERS"
+durable = "trommel"
+partitions = 16
+[[sink]]
+name = "out"
+type = "stdout"
+"#;
+    const KEY: &str = "[[key]]\nname = \"a\"\nsubject = \"orders.>\"\n[[route]]\nkey = \"a\"\nsinks = [\"out\"]\n";
+
+    fn load(settings: &str, keys: &str) -> Result<crate::config::Config, crate::config::Problems> {
+        crate::parse(Path::new("."), [("trommel.toml", settings), ("keys/a.toml", keys)])
+    }
+
+    #[test]
+    fn partitions_are_a_transform_and_a_consumer_each() {
+        let config = load(SETTINGS, KEY).unwrap();
+        assert_eq!(config.warnings, []);
+        let transform = config.streams[0].subject_transform.as_ref().unwrap();
+        let shown = (transform.src.as_str(), &*transform.dest);
+        let dest = "part.{{partition(16,2,1)}}.orders.{{wildcard(1)}}.{{wildcard(2)}}.>";
+        assert_eq!(shown, ("orders.*.*.>", dest));
+        let SourceKind::JetStream(source) = &config.sources[0].kind else { panic!() };
+        let lease = std::time::Duration::from_secs(15);
+        assert_eq!((source.ack, source.partitions), (AckMode::All, Some(SourcePartitions { count: 16, lease })));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_told_with_a_way_out() {
+        let cases = [
+            (
+                "partitions = 16",
+                "partitions = 8",
+                "reads 8 partitions, and stream `ORDERS` has 16",
+                "set `partitions = 16`",
+            ),
+            (
+                "partitions = 16",
+                "partitions = 16\nack = \"explicit\"",
+                "acknowledges with `ack = \"all\"`",
+                "leave `ack` out",
+            ),
+            ("partitions = 16", "partitions = 16\nlease = \"20ms\"", "`lease` is at least `1s`", "the default is 15s"),
+            ("partitions = 16", "lease = \"20s\"", "`lease` is for a source with `partitions`", "add `partitions`"),
+            ("partitions = 16\n", "", "source `in` reads it as a whole", "set `partitions = 16`"),
+            ("[2, 1]", "[3]", "`orders.*.*.>` has 2", "takes the first one"),
+            ("[2, 1]", "[]", "numbers of the `*`", "takes the first one"),
+            (
+                "partitions = { count = 16, of = \"orders.*.*.>\", tokens = [2, 1] }\n",
+                "",
+                "which has none",
+                "count = 16",
+            ),
+            (
+                "tokens = [2, 1] }",
+                "tokens = [2, 1] }\nsubject_transform = { src = \"a\", dest = \"b\" }",
+                "made by a subject transform",
+                "leave `subject_transform` out",
+            ),
+            (
+                "[[source]]",
+                "[[stream]]\nname = \"OUT\"\nsubjects = [\"out\"]\nduplicate_window = \"30s\"\n[[source]]",
+                "forgets ids after less than 35s",
+                "longer `duplicate_window`",
+            ),
+        ];
+        for (old, new, message, hint) in cases {
+            let problems = load(&SETTINGS.replace(old, new), KEY);
+            let problems: Vec<Problem> = problems.map_or_else(Into::into, |config| config.warnings);
+            let is_told = |problem: &Problem| {
+                problem.message.contains(message)
+                    && problem.hint.as_ref().is_some_and(|given| given.contains(hint))
+                    && problem.place.position.is_some()
+            };
+            assert!(problems.iter().any(is_told), "{new}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn keys_that_partitions_can_not_serve_are_told() {
+        let keyed = |field: &str| KEY.replace("subject =", &format!("{field}\nsubject ="));
+        let warnings = load(SETTINGS, &keyed("order_by = \"/order/id\"")).unwrap().warnings;
+        assert!(warnings[0].message.contains("`order_by = \"/order/id\"` of key `a` can't hold across partitions"));
+        assert_eq!(load(SETTINGS, &keyed("order_by = \"subject\"")).unwrap().warnings, []);
+        let refused = load(SETTINGS, &keyed("isolation = \"key\"")).unwrap_err().to_string();
+        assert!(refused.contains("key `a` can't be isolated"), "{refused}");
+    }
+}

@@ -6,10 +6,10 @@ use super::{account::limit, finding::Finding, server::ServerView, streams::strea
 use crate::{
     app,
     cli::streams::chain,
-    config::{ConfigPlace, JetStreamSource, SourceKind, nearest, quoted},
+    config::{ConfigPlace, JetStreamSource, SourceKind, SourcePartitions, nearest, quoted},
     event::Pattern,
     nats::{AccountUsage, ApiError, FieldDifference, StreamError, StreamInfo},
-    source::jetstream::{ConsumerError, ConsumerPlan, own_durable, own_subjects, plan_consumer},
+    source::jetstream::{ConsumerError, ConsumerPlan, own_durable, own_subjects, partition_settings, plan_consumer},
 };
 
 /// What was found of a source, or of a key's own consumer.
@@ -45,7 +45,15 @@ async fn source(view: &ServerView<'_>, name: &str, settings: &JetStreamSource) -
     };
     let mut examined = only(outside(name, settings, &info, &place));
     examined.findings.extend(bounded(view, name, &info, &place));
-    examined.add(view, &format!("source `{name}`"), settings, &place).await;
+    match settings.partitions {
+        None => examined.add(view, &format!("source `{name}`"), settings, &place).await,
+        Some(SourcePartitions { count, .. }) => {
+            for partition in 0..count {
+                let own = partition_settings(settings, partition);
+                examined.add(view, &format!("partition {partition} of source `{name}`"), &own, &place).await;
+            }
+        }
+    }
     for key in view.config.registry.keys.iter().filter(|key| key.is_isolated) {
         let Some(subject) = &key.subject else { continue };
         let (durable, subjects) = (own_durable(&settings.durable, &key.name), own_subjects(settings, subject));

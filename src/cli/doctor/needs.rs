@@ -5,12 +5,14 @@ use std::{collections::HashSet, fmt::Write as _};
 use crate::{
     app::dead_letter_stream,
     config::{
-        AckMode, AnswerPoint, Config, DeadLetterTarget, JetStreamSource, NatsConfig, SinkKind, SourceKind, StateKeeping,
+        AckMode, AnswerPoint, Config, DeadLetterTarget, JetStreamSource, NatsConfig, SinkKind, SourceConfig,
+        SourceKind, SourcePartitions, StateKeeping,
     },
     event::Pattern,
+    fleet::BUCKET as FLEET,
     nats::USER_INFO,
     registry::TENURES,
-    source::jetstream::{own_durable, own_subjects},
+    source::jetstream::{own_durable, own_subjects, partition_settings},
 };
 
 /// The subjects that replies come to.
@@ -90,6 +92,7 @@ impl RouterNeeds {
             needs.publish(format!("{subject}.>").parse().ok(), "to store dead letters");
         }
         needs.buckets(config, holds_upstream);
+        needs.fleet(config);
         needs.put(true, USER_INFO.to_owned(), None, OF_DOCTOR, NeedWeight::Helpful);
         needs.api("INFO", OF_DOCTOR, NeedWeight::Helpful);
         needs.api("STREAM.NAMES", OF_DOCTOR, NeedWeight::Helpful);
@@ -164,7 +167,15 @@ impl NeedList<'_> {
     fn source(&mut self, config: &Config, name: &str, settings: &JetStreamSource) {
         let stream = &settings.stream;
         self.api(&format!("STREAM.INFO.{stream}"), &format!("to read source `{name}`"), NeedWeight::Vital);
-        self.consumer(&format!("source `{name}`"), settings);
+        match settings.partitions {
+            None => self.consumer(&format!("source `{name}`"), settings),
+            Some(SourcePartitions { count, .. }) => {
+                for partition in 0..count {
+                    let reader = format!("partition {partition} of source `{name}`");
+                    self.consumer(&reader, &partition_settings(settings, partition));
+                }
+            }
+        }
         // Messages that a cut connection has lost, retries where one ack settles many, and those
         // that the client can't read.
         let purpose = format!("to read single messages of source `{name}` again");
@@ -252,6 +263,18 @@ impl NeedList<'_> {
         // Ticks of a shared state are claimed there, too.
         if state.is_some() || holds_upstream {
             self.bucket(TENURES, "to agree with other routers on what is held upstream");
+        }
+    }
+
+    fn fleet(&mut self, config: &Config) {
+        let has_partitions = |source: &SourceConfig| match &source.kind {
+            SourceKind::JetStream(settings) => settings.partitions.is_some(),
+            _ => false,
+        };
+        if config.sources.iter().any(has_partitions) {
+            let purpose = "to share partitions out among routers";
+            self.bucket(FLEET, purpose);
+            self.api(&format!("DIRECT.GET.KV_{FLEET}"), purpose, NeedWeight::Vital);
         }
     }
 

@@ -389,10 +389,7 @@ impl<S: Sink> Outlet<S> {
                 "an output is still refused past the sink's patience, trying on"
             );
         } else {
-            tracing::warn!(
-                sink = %self.name, error,
-                "an output is refused for now, will try again; others go on"
-            );
+            tracing::warn!(sink = %self.name, error, "an output is refused for now, will try again; others go on");
         }
     }
 

@@ -35,6 +35,7 @@ pub use consumer::ConsumerError;
 use consumer::{AckPolicy, ConsumerInfo, ConsumerStart, DurableConsumer};
 pub use own::{left_behind, own_durable, own_subjects};
 use partition::PartitionTerms;
+pub use partition::partition_settings;
 use run::JetStreamRun;
 use stream_state::StreamState;
 

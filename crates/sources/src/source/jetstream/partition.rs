@@ -41,6 +41,13 @@ pub(super) fn stored_subjects(published: &[Pattern], number: &str) -> Vec<Patter
     subjects.iter().filter_map(|subject| format!("{PART}{number}.{subject}").parse().ok()).collect()
 }
 
+/// Settings of the source of one partition.
+pub fn partition_settings(settings: &config::JetStreamSource, partition: u32) -> config::JetStreamSource {
+    let durable = format!("{}-{partition}", settings.durable);
+    let subjects = stored_subjects(&settings.subjects, &partition.to_string());
+    config::JetStreamSource { durable, subjects, ..settings.clone() }
+}
+
 impl JetStream {
     /// As [`Self::open`] for one partition, for as long as the fence holds.
     ///
@@ -53,9 +60,7 @@ impl JetStream {
         in_flight: usize,
         (partition, fence): (u32, Arc<Fence>),
     ) -> Result<Self, ConsumerError> {
-        let durable = format!("{}-{partition}", settings.durable);
-        let subjects = stored_subjects(&settings.subjects, &partition.to_string());
-        let own = config::JetStreamSource { durable, subjects, ..settings.clone() };
+        let own = partition_settings(settings, partition);
         let opened = Self::open_at(connection, source, &own, in_flight, |_| ConsumerStart::AsConfigured).await?;
         Ok(Self { partition: Some(PartitionTerms { fence }), ..opened })
     }
