@@ -5,9 +5,11 @@ use crate::flow;
 use crate::nats;
 use crate::patience::until_ok;
 use crate::router;
+use crate::source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +18,16 @@ use nats::NatsServer;
 use router::{Folder, Router};
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use trommel::{
+    config::{EnvelopeFormat, SourceConfig, SourceKind, SourcePartitions},
+    fate::Fate,
+    fence::Fence,
+    nats::{ConnectionLife, connect},
+    pipeline::double::PipelineDouble,
+    source::{Source, jetstream::JetStream},
+    stop::stop,
+};
 
 const PARTITIONS: usize = 6;
 const SUBJECTS: usize = 40;
@@ -140,4 +151,64 @@ async fn routers_come_and_go_and_order_holds() {
         let ended = first.stop();
         assert!(ended.status.success(), "{:?}", ended.log);
     }
+}
+
+/// Behind a fence that has lapsed nothing is acknowledged any more, and nothing more is pulled: the
+/// source ends at once, and the events that it had may not leave.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_ends_with_its_fence_and_acknowledges_nothing_more() {
+    let server = NatsServer::start().await;
+    let admin = source::admin(&server.url()).await;
+    let stream = async_nats::jetstream::stream::Config {
+        name: "PARTS".to_owned(),
+        subjects: vec!["part.>".to_owned()],
+        ..Default::default()
+    };
+    let stream = admin.create_stream(stream).await.unwrap();
+    for number in 0..5 {
+        admin.publish(format!("part.0.events.{number}"), number.to_string().into()).await.unwrap().await.unwrap();
+    }
+    let partitions = Some(SourcePartitions { count: 1, lease: LEASE });
+    let settings = trommel::config::JetStreamSource {
+        stream: "PARTS".to_owned(),
+        ack: trommel::config::AckMode::All,
+        partitions,
+        ..source::settings()
+    };
+    let envelope = EnvelopeFormat::Plain { id: None, event_type: None, subject: None, source_time: None };
+    let config = SourceConfig {
+        name: "events".to_owned(),
+        expect_every: None,
+        envelope,
+        kind: SourceKind::JetStream(settings.clone()),
+    };
+    let connection = connect(&source::nats(&server.url()), "source", ConnectionLife::Reconnecting).await.unwrap();
+    let fence = Arc::new(Fence::unlimited());
+    let own = (0, Arc::clone(&fence));
+    let opened = JetStream::open_partition(connection, &config, &settings, 100, own).await.unwrap();
+    let (intake, mut pipeline) = PipelineDouble::new(source::BUDGET);
+    let (_stopper, stop) = stop();
+    let task = tokio::spawn(opened.run(intake, stop));
+    let mut tickets = Vec::new();
+    for number in 0..5 {
+        let ticket = timeout(router::PATIENCE, pipeline.next()).await.unwrap().unwrap();
+        assert_eq!(ticket.event().subject, format!("events.{number}"));
+        tickets.push(ticket);
+    }
+    tickets.drain(..3).for_each(|ticket| ticket.settle(Fate::Emitted));
+    let floor = async || {
+        let info = stream.consumer_info(&format!("{}-0", settings.durable)).await.unwrap();
+        (info.ack_floor.stream_sequence, info.num_ack_pending)
+    };
+    until_ok("three are acknowledged", async || match floor().await {
+        (3, 2) => Ok(()),
+        (floor, pending) => Err(format!("floor {floor}, {pending} pending")),
+    })
+    .await;
+
+    fence.lapse();
+    assert!(tickets.iter().all(|ticket| !ticket.may_leave()));
+    tickets.into_iter().for_each(|ticket| ticket.settle(Fate::Emitted));
+    timeout(router::PATIENCE, task).await.unwrap().unwrap().unwrap();
+    assert_eq!(floor().await, (3, 2), "what was settled behind the fence is another router's");
 }

@@ -50,6 +50,7 @@ mod tests {
     use crate::{
         ack::{Acker, EventDelivery, Outcome},
         config::{OnFailure, RetryPolicy},
+        fence::Fence,
         metrics::{SinkMetrics, SourceMetrics},
         sink::{
             Confirmation, SinkRefusal,
@@ -138,6 +139,49 @@ mod tests {
         stopper.end();
         outlet.await.unwrap().unwrap();
         (before, after)
+    }
+
+    /// Nothing of an event leaves that another router may have by now: whether it waits in the queue,
+    /// to be tried again, or behind others of its order.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_behind_a_fence_that_has_lapsed_is_not_sent() {
+        let (settle, mut settled) = mpsc::channel(OUTPUTS);
+        let is_back = Arc::<AtomicBool>::default();
+        let remote = RemoteSink { is_back: Arc::clone(&is_back), words: Vec::new() };
+        let retry = RetryPolicy { min: Duration::from_millis(100), max: Duration::from_secs(2), patience: PATIENCE };
+        let policy = OutletPolicy { on_failure: OnFailure::Retry, retry, refused: RefusedDestination::Nowhere };
+        let capacity = OutletCapacity { outputs: 8, bytes: 32 << 20 };
+        let metrics = Arc::<SinkMetrics>::default();
+        let (queue, outlet) = Outlet::new(remote, "remote", capacity, policy, Arc::clone(&metrics));
+        let (stopper, stop) = stop();
+        let outlet = tokio::spawn(outlet.run(stop));
+        let fence = Arc::new(Fence::unlimited());
+        let sender = queue.clone();
+        let outputs: Vec<_> = (0..OUTPUTS)
+            .map(|number| {
+                let made = output("t", &number.to_string(), "text");
+                let delivery =
+                    EventDelivery { event: made.ticket.event().clone(), acker: Acker::new(number, settle.clone()) };
+                let ticket = delivery.open(Arc::default(), (number % 2 == 0).then(|| Arc::clone(&fence)));
+                Output { ticket, order: Some(number as u64 % 3), ..made }
+            })
+            .collect();
+        tokio::spawn(async move {
+            for output in outputs {
+                sender.send(output).await;
+            }
+        });
+        sleep(Duration::from_secs(1)).await;
+        fence.lapse();
+        is_back.store(true, Ordering::Relaxed);
+        for _ in 0..OUTPUTS {
+            let (number, outcome) = timeout(PATIENCE, settled.recv()).await.unwrap().unwrap();
+            let expected = if number % 2 == 0 { Outcome::Retry(Duration::ZERO) } else { Outcome::Done };
+            assert_eq!(outcome, expected, "output {number}");
+        }
+        assert_eq!(metrics.written.get(), OUTPUTS as u64 / 2);
+        stopper.end();
+        outlet.await.unwrap().unwrap();
     }
 
     /// Whatever the order of the waiting outputs: in one line, in several, or in none.
