@@ -23,6 +23,7 @@ Some commands have more to say with a code:
 | `run` | 1 | also: stopped at once by a second signal |
 | `run` | 4 | only with `--connect-timeout`; without it, a start waits for its server |
 | `check`, `plugin check` | 2 | there are problems |
+| `check --deny-warnings` | 2 | also: there are warnings |
 | `doctor` | 2 | there are errors; with `--deny-warnings` also: there are warnings |
 | `schemas check` | 2 | the new schema can't read all that the old one wrote |
 | `streams plan` | 2 | `ensure` would change something; what, is on standard output |
