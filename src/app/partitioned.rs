@@ -66,7 +66,9 @@ impl PartitionedSource {
     /// Returns an error if one of them fails.
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let (membership, mut stop) = (self.membership.clone(), self.stop.clone());
-        let ownership = membership.own(&self.settings.durable.replace('.', "_"), self.partitions.count);
+        // The same in all routers, whatever they call the source.
+        let name = &format!("{}={}", self.settings.stream, self.settings.durable);
+        let ownership = membership.own(&name, self.partitions.count);
         let mut owned = OwnedPartitions {
             terms: self,
             ownership,
@@ -225,8 +227,8 @@ impl PartitionTask {
         };
         let Some(jetstream) = opened else { return Ok(()) };
         let result = jetstream.run(intake, stop).await;
-        self.metrics.connected.set(0);
-        self.metrics.paused.set(0);
+        // A partition that another router reads makes this one none the less ready.
+        self.metrics.connected.set(1);
         result
     }
 

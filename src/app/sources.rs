@@ -154,6 +154,7 @@ pub(super) async fn start(
                             fleet.insert(patience.until_done(join).await?).clone()
                         }
                     };
+                    intake_metrics.connected.set(1);
                     let partitioned = PartitionedSource {
                         connection,
                         source: source.clone(),

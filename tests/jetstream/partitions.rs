@@ -15,7 +15,7 @@ use std::{
 
 use flow::{Load, counts, number, outputs, settings};
 use nats::NatsServer;
-use router::{Folder, Router};
+use router::{Folder, Router, get};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -40,7 +40,8 @@ fn folder(server: &NatsServer, sink: &str) -> Folder {
     let source = format!("partitions = {PARTITIONS}\nlease = \"{}s\"", LEASE.as_secs());
     let made = format!("partitions = {{ count = {PARTITIONS}, of = \"in.*\", tokens = [1] }}");
     let settings = settings(&server.url(), &source, sink).replace("[\"in.>\"]", &format!("[\"in.>\"]\n{made}"));
-    Folder::new(&format!("{settings}\n[pipeline]\nin_flight = {IN_FLIGHT}\n")).write("keys/all.toml", KEY)
+    let admin = "[admin]\nlisten = \"127.0.0.1:0\"\n";
+    Folder::new(&format!("{settings}\n{admin}[pipeline]\nin_flight = {IN_FLIGHT}\n")).write("keys/all.toml", KEY)
 }
 
 /// Starts a router that runs.
@@ -80,7 +81,8 @@ async fn one_router_has_all_partitions_and_keeps_order_and_subjects() {
     let server = NatsServer::start().await;
     let context = flow::connect(&server.url()).await;
     let folder = folder(&server, "message_id = false");
-    let mut router = start(&folder);
+    let mut router = Router::spawn(folder.command());
+    let admin = router.admin();
     for _ in 0..PARTITIONS {
         router.wait_for("partition taken");
     }
@@ -88,6 +90,7 @@ async fn one_router_has_all_partitions_and_keeps_order_and_subjects() {
     let found = all_out(&context, 2_000).await;
     assert_eq!(found.len(), 2_000, "nothing comes twice");
     assert_in_order(&found);
+    assert_eq!(get(admin, "/ready"), (200, "ready\n".to_owned()));
     let ended = router.stop();
     assert!(ended.status.success(), "{:?}", ended.log);
 
@@ -108,7 +111,8 @@ async fn routers_come_and_go_and_order_holds() {
         let server = NatsServer::start().await;
         let context = flow::connect(&server.url()).await;
         let folders: Vec<_> = (0..3).map(|_| folder(&server, sink)).collect();
-        let mut first = start(&folders[0]);
+        let mut first = Router::spawn(folders[0].command());
+        let admin = first.admin();
         let load = Load::start(context.clone(), SUBJECTS, Duration::from_millis(10));
         for _ in 0..PARTITIONS {
             first.wait_for("partition taken");
@@ -137,6 +141,11 @@ async fn routers_come_and_go_and_order_holds() {
         first.signal(Signal::CONT);
         first.wait_for("its events are forgotten");
         first.wait_for("partition taken");
+        until_ok("it is ready again", async || match get(admin, "/ready") {
+            (200, _) => Ok(()),
+            (_, why) => Err(why),
+        })
+        .await;
         // In good order.
         let ended = third.stop();
         assert!(ended.status.success(), "{:?}", ended.log);

@@ -163,6 +163,7 @@ impl Source for JetStream {
             result = run.until_drained(&mut draining) => result,
             () = stop.ended() => Ok(()),
         };
+        run.show_end();
         // If the server or the client is away, what was not acknowledged is redelivered.
         if run.may_act() {
             let _ = timeout(FAREWELL, run.leave()).await;

@@ -473,14 +473,19 @@ impl JetStreamRun {
         Ok(())
     }
 
-    /// Sends the ack that still waits, and lets others have the consumer.
-    pub(super) async fn leave(&mut self) {
-        // A source that ends, as that of an isolated key does, has no trouble any more.
+    /// Shows no trouble any more: the source of an isolated key or of a partition ends, and the router
+    /// goes on.
+    pub(super) fn show_end(&self) {
         let metrics = self.intake.metrics();
         metrics.health.recover();
-        for gauge in [&metrics.consumer_missing, &metrics.lag, &metrics.ack_pending, &metrics.deferred] {
+        for gauge in [&metrics.consumer_missing, &metrics.lag, &metrics.ack_pending, &metrics.deferred, &metrics.paused]
+        {
             gauge.set(0);
         }
+    }
+
+    /// Sends the ack that still waits, and lets others have the consumer.
+    pub(super) async fn leave(&mut self) {
         self.settler.ack_prefix().await;
         self.unpin().await;
         // Fails only if the client has ended.
