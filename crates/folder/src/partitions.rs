@@ -81,6 +81,11 @@ pub(crate) fn of_source(table: &mut TomlTable<'_>, ack: Option<AckMode>) -> Opti
         let hint = "leave `ack` out: a partition is read by one router at a time".to_owned();
         table.error(table.place_of("ack"), message, Some(hint));
     }
+    if table.has("expect_every") {
+        let message = "`expect_every` can't tell whether the partitions of other routers are silent";
+        let hint = "leave it out, and watch the sum of `trommel_source_events_received_total` over all routers";
+        table.error(table.place_of("expect_every"), message, Some(hint.to_owned()));
+    }
     let lease = lease.unwrap_or(LEASE);
     if lease < SHORTEST_LEASE {
         let hint = format!("elections of the servers take seconds: the default is {LEASE:?}");
@@ -232,6 +237,12 @@ type = "stdout"
             ),
             ("partitions = 16", "partitions = 16\nlease = \"20ms\"", "`lease` is at least `1s`", "the default is 15s"),
             ("partitions = 16", "lease = \"20s\"", "`lease` is for a source with `partitions`", "add `partitions`"),
+            (
+                "partitions = 16",
+                "partitions = 16\nexpect_every = \"1m\"",
+                "partitions of other routers are silent",
+                "over all routers",
+            ),
             ("partitions = 16\n", "", "source `in` reads it as a whole", "set `partitions = 16`"),
             ("[2, 1]", "[3]", "`orders.*.*.>` has 2", "takes the first one"),
             ("[2, 1]", "[]", "numbers of the `*`", "takes the first one"),
