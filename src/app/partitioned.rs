@@ -68,7 +68,7 @@ impl PartitionedSource {
         let (membership, mut stop) = (self.membership.clone(), self.stop.clone());
         // The same in all routers, whatever they call the source.
         let name = &format!("{}={}", self.settings.stream, self.settings.durable);
-        let ownership = membership.own(&name, self.partitions.count);
+        let ownership = membership.own(name, self.partitions.count);
         let mut owned = OwnedPartitions {
             terms: self,
             ownership,

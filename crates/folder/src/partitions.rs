@@ -101,8 +101,18 @@ pub(crate) fn check_sources(
     streams: &[PlacedValue<StreamConfig>],
     sources: &[PlacedValue<SourceConfig>],
 ) {
+    let mut first: Option<(&str, Duration)> = None;
     for PlacedValue { value: source, place } in sources {
         let SourceKind::JetStream(jetstream) = &source.kind else { continue };
+        if let Some(SourcePartitions { lease, .. }) = jetstream.partitions {
+            let (other, of_other) = *first.get_or_insert((&source.name, lease));
+            if lease != of_other {
+                let message =
+                    format!("sources `{other}` and `{}` have leases of {of_other:?} and {lease:?}", source.name);
+                let hint = "a router has one lease: give them the same".to_owned();
+                table.error(place.clone(), message, Some(hint));
+            }
+        }
         let declared = streams.iter().find(|stream| stream.value.name == jetstream.stream);
         let made = declared.map(|stream| stream.value.partitions);
         let name = &jetstream.stream;
@@ -237,6 +247,12 @@ type = "stdout"
             ),
             ("partitions = 16", "partitions = 16\nlease = \"20ms\"", "`lease` is at least `1s`", "the default is 15s"),
             ("partitions = 16", "lease = \"20s\"", "`lease` is for a source with `partitions`", "add `partitions`"),
+            (
+                "[[sink]]",
+                "[[source]]\nname = \"more\"\ntype = \"jetstream\"\nstream = \"ORDERS\"\ndurable = \"more\"\npartitions = 16\nlease = \"1m\"\n[[sink]]",
+                "sources `in` and `more` have leases of 15s and 60s",
+                "give them the same",
+            ),
             (
                 "partitions = 16",
                 "partitions = 16\nexpect_every = \"1m\"",
