@@ -34,7 +34,6 @@ mod stream_state;
 pub use consumer::ConsumerError;
 use consumer::{AckPolicy, ConsumerInfo, ConsumerStart, DurableConsumer};
 pub use own::{left_behind, own_durable, own_subjects};
-use partition::PartitionTerms;
 pub use partition::partition_settings;
 use run::JetStreamRun;
 use stream_state::StreamState;
@@ -49,8 +48,9 @@ pub struct JetStream {
     origin: Arc<Origin>,
     info: ConsumerInfo,
     stream: StreamState,
-    /// Set if the stream has partitions, and this is one of them or all.
-    partition: Option<PartitionTerms>,
+    /// Time until which this source may act. Set if the stream has partitions, and this is one of
+    /// them or all.
+    fence: Option<Arc<Fence>>,
 }
 
 /// Data that it takes to settle one message.
@@ -100,7 +100,7 @@ impl JetStream {
         in_flight: usize,
         start: impl Fn(&StreamState) -> ConsumerStart,
     ) -> Result<Self, ConsumerError> {
-        let partition = settings.partitions.map(|_| PartitionTerms { fence: Arc::new(Fence::unlimited()) });
+        let fence = settings.partitions.map(|_| Arc::new(Fence::unlimited()));
         let origin = Arc::new(Origin { source: source.name.clone(), stream: settings.stream.clone() });
         let acks = AckPolicy::of(settings);
         let consumer = DurableConsumer { connection, settings: Arc::new(settings.clone()), in_flight, acks };
@@ -117,7 +117,7 @@ impl JetStream {
                 "the stream's `consumer_limits` allow less than 16 times `in_flight`: `max_ack_pending` is its limit"
             );
         }
-        Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream, partition })
+        Ok(Self { consumer, envelope: source.envelope.clone(), origin, info, stream, fence })
     }
 }
 
@@ -153,8 +153,8 @@ impl Source for JetStream {
     type Receipt = MessageReceipt;
 
     async fn run(self, intake: Intake<MessageReceipt>, mut stop: Stop) -> anyhow::Result<()> {
-        let intake = match &self.partition {
-            Some(partition) => intake.behind(Arc::clone(&partition.fence)),
+        let intake = match &self.fence {
+            Some(fence) => intake.behind(Arc::clone(fence)),
             None => intake,
         };
         let mut run = JetStreamRun::new(self, intake.deferring()).await?;
@@ -165,9 +165,7 @@ impl Source for JetStream {
         };
         run.show_end();
         // If the server or the client is away, what was not acknowledged is redelivered.
-        if run.may_act() {
-            let _ = timeout(FAREWELL, run.leave()).await;
-        }
+        let _ = timeout(FAREWELL, run.leave()).await;
         result
     }
 }

@@ -15,13 +15,6 @@ use crate::{config, event::Pattern, fence::Fence, nats::Connection};
 /// First token of stored subjects; the number of the partition is the second.
 const PART: &str = "part.";
 
-/// What a source with partitions goes by.
-#[derive(Debug)]
-pub(super) struct PartitionTerms {
-    /// Ends when another router may have the partition.
-    pub(super) fence: Arc<Fence>,
-}
-
 /// Returns the subject under which a message of a stream with partitions was published.
 pub(super) fn published(stored: ByteString) -> ByteString {
     let behind = stored.strip_prefix(PART).and_then(|rest| rest.split_once('.'));
@@ -62,7 +55,7 @@ impl JetStream {
     ) -> Result<Self, ConsumerError> {
         let own = partition_settings(settings, partition);
         let opened = Self::open_at(connection, source, &own, in_flight, |_| ConsumerStart::AsConfigured).await?;
-        Ok(Self { partition: Some(PartitionTerms { fence }), ..opened })
+        Ok(Self { fence: Some(fence), ..opened })
     }
 }
 

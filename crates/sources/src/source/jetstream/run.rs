@@ -28,7 +28,6 @@ use crate::{
             consumer::{AckPolicy, DurableConsumer},
             ledger::MessageLedger,
             messages,
-            partition::PartitionTerms,
             prefix::{AckPrefix, PrefixFit},
             pull::{MessagePull, PullStatus, is_status},
             reading::{Purpose, Reading},
@@ -68,7 +67,6 @@ pub(super) struct JetStreamRun {
     intake: Intake<MessageReceipt>,
     envelope: EnvelopeFormat,
     origin: Arc<Origin>,
-    partition: Option<PartitionTerms>,
     pull: MessagePull,
     settler: Settler,
     recovery: SourceRecovery,
@@ -93,7 +91,7 @@ enum WakeReason {
 
 impl JetStreamRun {
     pub(super) async fn new(source: JetStream, intake: Intake<MessageReceipt>) -> anyhow::Result<Self> {
-        let JetStream { consumer, envelope, origin, info, stream, partition } = source;
+        let JetStream { consumer, envelope, origin, info, stream, fence } = source;
         let period = (consumer.settings.ack_wait / 8).clamp(Duration::from_millis(10), Duration::from_millis(500));
         let connection = consumer.connection.clone();
         let acks = match consumer.acks {
@@ -104,7 +102,12 @@ impl JetStreamRun {
         };
         let mut run = Self {
             pull: MessagePull::new(&consumer, info.limits()).await?,
-            settler: Settler::new(connection.client().clone(), acks, consumer.settings.ack_wait, period),
+            settler: Settler::new(
+                connection.client().clone(),
+                fence.clone(),
+                acks,
+                (consumer.settings.ack_wait, period),
+            ),
             landmark: stream.landmark(),
             recovery: SourceRecovery::new(&connection, info.clone(), stream),
             connection,
@@ -112,7 +115,6 @@ impl JetStreamRun {
             intake,
             envelope,
             origin,
-            partition,
             clock: CoarseClock::new(period),
             redeliveries: UnloggedRedeliveries::default(),
             lag: info.num_pending,
@@ -123,7 +125,7 @@ impl JetStreamRun {
 
     /// Takes and settles until the drain is over.
     pub(super) async fn until_drained(&mut self, stop: &mut Stop) -> anyhow::Result<()> {
-        while self.may_act() {
+        while self.settler.may_act() {
             self.settle_ready().await;
             self.take_ready().await?;
             if self.pull.has_ended() {
@@ -154,12 +156,6 @@ impl JetStreamRun {
             }
         }
         Ok(())
-    }
-
-    /// Returns false once another router may have the partition: then nothing is pulled and
-    /// acknowledged any more.
-    pub(super) fn may_act(&self) -> bool {
-        self.partition.as_ref().is_none_or(|partition| partition.fence.holds())
     }
 
     /// Goes on with a new client: the old one has ended over a message that it can't read, and
@@ -212,7 +208,10 @@ impl JetStreamRun {
 
     /// Returns whether messages may be asked for now.
     fn pulls(&self) -> bool {
-        self.recovery.phase.pulls_messages() && self.intake.is_open() && !self.intake.is_switched_off()
+        self.recovery.phase.pulls_messages()
+            && self.intake.is_open()
+            && !self.intake.is_switched_off()
+            && self.settler.may_act()
     }
 
     /// Settles what is ready, without sleeping in between: acks that leave together are cheaper.
@@ -305,7 +304,7 @@ impl JetStreamRun {
         self.clock.received = true;
         let receipt = self.receipt(reply, position, Some(stored_at), true);
         self.push(
-            messages::received(message, delivered, (&self.origin, self.partition.is_some()), observed_at),
+            messages::received(message, delivered, (&self.origin, self.settler.fence.is_some()), observed_at),
             receipt,
         );
         Ok(())
@@ -450,7 +449,7 @@ impl JetStreamRun {
         self.intake.give_deferred_back();
         let mut is_open = self.connection.is_connected() && self.pull.end(self.clock.now).await.is_ok();
         let patience = Instant::now() + LAST_MESSAGES;
-        while (is_open || self.intake.open() > 0) && self.may_act() {
+        while (is_open || self.intake.open() > 0) && self.settler.may_act() {
             let due = self.settler.ack_due();
             tokio::select! {
                 Some(()) = OptionFuture::from(due.map(sleep_until)) => self.settler.ack_prefix().await,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use crate::{
     ack::Outcome,
     backoff::Backoff,
     config,
+    fence::Fence,
     nats::DeliveryPosition,
     pipeline::Intake,
     source::jetstream::{
@@ -45,6 +47,8 @@ pub(super) enum AckState {
 
 pub(super) struct Settler {
     client: Client,
+    /// Set if the stream has partitions. Once it has lapsed, the messages are another router's.
+    pub(super) fence: Option<Arc<Fence>>,
     pub(super) acks: AckState,
     /// Number of the consumer. Receipts of an earlier one are void.
     pub(super) incarnation: u32,
@@ -60,12 +64,18 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    pub(super) fn new(client: Client, acks: AckState, ack_wait: Duration, tick: Duration) -> Self {
+    pub(super) fn new(
+        client: Client,
+        fence: Option<Arc<Fence>>,
+        acks: AckState,
+        (ack_wait, tick): (Duration, Duration),
+    ) -> Self {
         // A quarter of `ack_wait`: what arrived right after a tick waits one tick longer, still
         // less than half.
         let patience = (ack_wait / 4).as_millis().checked_div(tick.as_millis()).unwrap_or(1);
         Self {
             client,
+            fence,
             acks,
             incarnation: 0,
             patience: u32::try_from(patience).unwrap_or(u32::MAX).max(1),
@@ -73,6 +83,12 @@ impl Settler {
             retries: VecDeque::new(),
             read: HashSet::new(),
         }
+    }
+
+    /// Returns false once another router may have the partition: then nothing is pulled any more, and
+    /// the server is told nothing.
+    pub(super) fn may_act(&self) -> bool {
+        self.fence.as_ref().is_none_or(|fence| fence.holds())
     }
 
     /// Switches to another connection.
@@ -302,6 +318,9 @@ impl Settler {
     /// Sends an ack. It fails only if the client has ended, which is noticed where messages come
     /// from, and the message is redelivered.
     async fn publish(&self, reply: Subject, what: impl Into<Bytes>) {
+        if !self.may_act() {
+            return;
+        }
         let message = OutboundMessage { subject: reply, payload: what.into(), reply: None, headers: None };
         if let Err(error) = self.client.publish_message(message).await {
             tracing::debug!(%error, "can't tell the server how a message ended");

@@ -90,7 +90,7 @@ impl JetStreamRun {
         unreadable: Option<&'static str>,
         attempt: u32,
     ) -> Result<Event, Box<(Event, MalformedMessage)>> {
-        let message = messages::stored(stored, headers, attempt, (&self.origin, self.partition.is_some()), now());
+        let message = messages::stored(stored, headers, attempt, (&self.origin, self.settler.fence.is_some()), now());
         match unreadable {
             None => envelope::open(&self.envelope, message),
             Some(reason) => Err(Box::new((message.into_event(), MalformedMessage::unreadable(reason)))),
