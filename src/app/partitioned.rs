@@ -145,6 +145,11 @@ impl OwnedPartitions {
                 self.taken_again.remove(&partition);
                 match self.running.get(&partition) {
                     Some(stopper) => {
+                        tracing::info!(
+                            source,
+                            partition,
+                            "another router is to have the partition: its open events come first"
+                        );
                         self.releasing.insert(partition);
                         stopper.drain();
                     }
