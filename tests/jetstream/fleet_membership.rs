@@ -64,7 +64,9 @@ impl TestRouter {
                         }
                     }
                 }
-                ownership.leave().await;
+                while !ownership.is_clear() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
             }
         });
         Self { membership, running, source, leaving }

@@ -152,29 +152,6 @@ impl PartitionOwnership {
     pub fn is_clear(&self) -> bool {
         ignore_poison(self.membership.shared.ownership.lock()).is_clear(&self.source)
     }
-
-    /// Waits until the bucket says that nothing is owned any more, for the time of a lease at most.
-    /// [`Self::retire`] comes first, and the answers to what it asks for.
-    pub async fn leave(self) {
-        let shared = &self.membership.shared;
-        let left = async {
-            loop {
-                let changed = shared.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if ignore_poison(shared.ownership.lock()).is_clear(&self.source) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        if timeout(shared.terms.lease, left).await.is_err() {
-            tracing::warn!(
-                source = self.source,
-                "can't give all partitions back: they are free when the lease expires"
-            );
-        }
-    }
 }
 
 impl FleetState {
