@@ -264,19 +264,25 @@ subject = "alerts.{event_type}"
     #[test]
     fn files_that_are_passed_over_are_told() {
         let dir = tempfile::tempdir().unwrap();
-        let (keys, plugins) = (dir.path().join("keys"), dir.path().join("plugins"));
+        let [keys, filters, plugins] = ["keys", "filters", "plugins"].map(|name| dir.path().join(name));
         fs::create_dir_all(keys.join("more")).unwrap();
-        fs::create_dir_all(&plugins).unwrap();
+        [&filters, &plugins].into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
         fs::write(dir.path().join("trommel.toml"), SETTINGS).unwrap();
         fs::write(keys.join("a.toml"), KEYS).unwrap();
-        let passed = [keys.join("more/b.toml"), keys.join("c.yaml"), keys.join("d.TOML"), plugins.join("x.WASM")];
+        let passed = [
+            keys.join("more/b.toml"),
+            keys.join("c.yaml"),
+            keys.join("d.TOML"),
+            filters.join("a.yml"),
+            plugins.join("x.WASM"),
+        ];
         let others = [keys.join("README.md"), keys.join(".b.yaml"), plugins.join("x.rs")];
         for path in passed.iter().chain(&others) {
             fs::write(path, "").unwrap();
         }
         let warnings = crate::load(dir.path()).unwrap().warnings;
         let places: Vec<_> = warnings.iter().map(|warning| warning.place.to_string()).collect();
-        assert_eq!(places, ["keys/c.yaml", "keys/d.TOML", "keys/more", "plugins/x.WASM"]);
+        assert_eq!(places, ["filters/a.yml", "keys/c.yaml", "keys/d.TOML", "keys/more", "plugins/x.WASM"]);
         assert!(warnings.iter().all(|warning| warning.hint.is_some()));
     }
 }

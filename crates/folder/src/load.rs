@@ -145,8 +145,12 @@ fn warn_of_passed_over(files: &FolderFiles, config: &Config, report: &ProblemRep
     if files.texts.is_some() {
         return;
     }
-    let folders: [(_, _, &[&str]); 2] =
-        [(&files.dir.join(KEYS), "toml", &["yaml", "yml", "json"]), (&config.plugins, "wasm", &["wat"])];
+    const OTHERS: [&str; 3] = ["yaml", "yml", "json"];
+    let folders: [(_, _, &[&str]); 3] = [
+        (&files.dir.join(KEYS), "toml", &OTHERS),
+        (&files.dir.join(FILTERS), "toml", &OTHERS),
+        (&config.plugins, "wasm", &["wat"]),
+    ];
     for (folder, extension, others) in folders {
         for path in listing::passed_over(folder, extension, others) {
             let (message, hint) = if path.is_dir() {
